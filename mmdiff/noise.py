@@ -1,0 +1,76 @@
+"""Random numbers that are a function of (seed, sample, step), not of the order of drawing.
+
+The noise of a sample never depends on who else is in its batch: 64 samples at once, 64 one by
+one and any division between machines draw the same bits. There is no generator state to save.
+
+Each number is the finaliser of SplitMix64 (Steele, Lea & Flood 2014) applied to a counter, in
+int64 tensor arithmetic on the device where it is wanted: nothing is copied and nothing waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # the 64-bit golden ratio, as int64
+_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MIX_2 = 0x94D049BB133111EB - (1 << 64)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift: torch shifts int64 arithmetically."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)
+
+
+def _key(seed: int, samples: Tensor, step: int, stream: int) -> Tensor:
+    """[B] int64: one well-mixed key for each sample."""
+    wrapped = (seed + (1 << 63)) % (1 << 64) - (1 << 63)
+    key = _mix(torch.full_like(samples, wrapped) + _GOLDEN)
+    for part in (samples, torch.full_like(samples, step), torch.full_like(samples, stream)):
+        key = _mix(key + (part + 1) * _GOLDEN)
+    return key
+
+
+def _bits(seed: int, samples: Tensor, step: int, stream: int, count: int) -> Tensor:
+    """[B, count] int64 of independent random bits."""
+    counter = torch.arange(1, count + 1, device=samples.device) * _GOLDEN
+    return _mix(_key(seed, samples, step, stream)[:, None] + counter)
+
+
+def uniform(seed: int, samples: Tensor, step: int = 0, stream: int = 0) -> Tensor:
+    """[B] float32 in [0, 1): one number for each of `samples` (int64 [B]).
+
+    `stream` separates uses that share seed, sample and step.
+    """
+    return _shift(_bits(seed, samples, step, stream, 1)[:, 0], 40).to(torch.float32) * 2.0**-24
+
+
+def normal(
+    seed: int, samples: Tensor, step: int, shape: Sequence[int], stream: int = 0
+) -> Tensor:
+    """[B, *shape] float32 standard normal noise for each of `samples` (int64 [B]), by Box-Muller.
+
+    `step` is the row of the plan that adds it; -1 is the initial state.
+    """
+    count = math.prod(shape)
+    bits = _bits(seed, samples, step, stream, (count + 1) // 2)
+    # 24 of the upper and 24 of the lower bits, off zero by half a unit so that log is finite.
+    radius = (_shift(bits, 40).to(torch.float32) + 0.5).mul_(2.0**-24).log_().mul_(-2).sqrt_()
+    angle = (bits & 0xFFFFFF).to(torch.float32).mul_(2 * math.pi * 2.0**-24)
+    pairs = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
+    return pairs.flatten(1)[:, :count].reshape(len(samples), *shape)
+
+
+def permutation(seed: int, length: int, step: int, stream: int = 0) -> Tensor:
+    """[length] int64: a random order of 0 .. length - 1, on the CPU."""
+    key = _bits(seed, torch.zeros(1, dtype=torch.int64), step, stream, length)[0]
+    return torch.argsort(key, stable=True)
