@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """One sentence that says what is wrong and what cures it; the command line prints it and exits 1."""
+    """One sentence: what is wrong and what cures it. The command line prints it and exits 1."""

@@ -54,9 +54,7 @@ def uniform(seed: int, samples: Tensor, step: int = 0, stream: int = 0) -> Tenso
     return _shift(_bits(seed, samples, step, stream, 1)[:, 0], 40).to(torch.float32) * 2.0**-24
 
 
-def normal(
-    seed: int, samples: Tensor, step: int, shape: Sequence[int], stream: int = 0
-) -> Tensor:
+def normal(seed: int, samples: Tensor, step: int, shape: Sequence[int], stream: int = 0) -> Tensor:
     """[B, *shape] float32 standard normal noise for each of `samples` (int64 [B]), by Box-Muller.
 
     `step` is the row of the plan that adds it; -1 is the initial state.

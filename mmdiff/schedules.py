@@ -104,7 +104,7 @@ def _log_snr_table(schedule: _BetaTable, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class LinearBeta(_BetaTable):
-    """DDPM's schedule: `timesteps` betas evenly from `beta_start` to `beta_end` (Ho et al. 2020)."""
+    """DDPM's: `timesteps` betas evenly from `beta_start` to `beta_end` (Ho et al. 2020)."""
 
     beta_start: float = 1e-4
     beta_end: float = 0.02
@@ -126,9 +126,10 @@ class LinearBeta(_BetaTable):
 
 @dataclass(frozen=True)
 class Cosine(_BetaTable):
-    """abar(t) = cos^2(pi/2 (t + s) / (1 + s)), each beta at most `max_beta` (Nichol & Dhariwal 2021).
+    """abar(t) = cos^2(pi/2 (t + s) / (1 + s)), each beta at most `max_beta`.
 
-    The cap keeps alpha above 0 at t = 1, so that eps-prediction stays defined.
+    Nichol & Dhariwal 2021. The cap keeps alpha above 0 at t = 1, so that eps-prediction stays
+    defined.
     """
 
     s: float = 0.008
@@ -179,7 +180,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def from_config(config: dict[str, Any]) -> Schedule:
-    """Rebuild a schedule from `Schedule.config()`; raises ValueError for an unknown name or argument."""
+    """The schedule of `Schedule.config()`; ValueError for an unknown name or argument."""
     arguments = dict(config)
     name = arguments.pop("name", None)
     if name not in SCHEDULES:

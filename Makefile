@@ -1,0 +1,42 @@
+# make demo   handwritten digits from the bundled model, into out/
+# make test   everything that must hold: style, types, tests
+# make lint   style and types alone;  make clean  remove what these wrote, but for .venv
+#
+# Each works from a fresh clone: the environment in .venv is made when it is missing or out of date.
+# PYTHON=... names the interpreter to make it with, 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	@$(BIN)/mmdiff sample digits -n 100 --seed 0 --out out/digits.png --overwrite
+	@$(BIN)/mmdiff sample digits -n 25 --seed 0 --out out/digits.gif --overwrite
+	@echo "Look at out/digits.png, and at out/digits.gif to see them come out of the noise."
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy mmdiff recipes benchmarks
+
+# k-diffusion is a peer in tests and benchmarks, for its sampling.py alone. What it requires for
+# other purposes conflicts with the pinned versions, so it comes without.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "mmdiff needs Python 3.11 or newer, and '$(PYTHON)' is not: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; \
+	  exit 1; }
+	@echo "Installing mmdiff and what it needs into .venv (several GB the first time, some minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps k-diffusion
+	@touch $@
+
+clean:
+	rm -rf out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find mmdiff recipes benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

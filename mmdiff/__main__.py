@@ -1,0 +1,5 @@
+"""`python -m mmdiff` is `mmdiff`."""
+
+from mmdiff.cli import main
+
+main()
