@@ -1,0 +1,197 @@
+"""Any folder of image files as uint8 tensors of one size.
+
+Nothing about the files is trusted: every one is decoded in full when the folder is opened, so that
+a cut or foreign file costs a warning there and never a crash in the middle of an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+from tqdm import tqdm
+
+from mmdiff.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+CACHE_BYTES = 1 << 30  # decoded images up to this size stay in memory
+
+# A file is read by these parsers only, whatever its name says.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
+
+Mode = Literal["L", "RGB"]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a folder holds of one split."""
+
+    pixels: Tensor | ImageFiles  # uint8 [N, C, H, W]
+    targets: Tensor  # int64 [N], -1 = no label
+    labels: tuple[str, ...]
+
+
+class ImageFiles:
+    """Image files that are decoded when they are asked for: item -> uint8 [C, size, size]."""
+
+    def __init__(self, paths: Sequence[Path], mode: Mode, size: int) -> None:
+        self.paths = list(paths)
+        self.mode: Mode = mode
+        self.size = size
+        self.shape = (len(self.paths), 1 if mode == "L" else 3, size, size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        path = self.paths[index]
+        try:
+            return decode(path, self.mode, self.size)
+        except Exception as error:
+            raise UserError(f"{path} can no longer be read ({error}).") from error
+
+
+def decode(path: Path, mode: Mode, size: int) -> Tensor:
+    """One image file as uint8 [C, size, size], its longer side cropped evenly at both ends.
+
+    The EXIF orientation is honoured, transparency is laid on white, 16 bits are scaled to 8, and
+    of an animation the first frame is taken. Raises whatever Pillow raises for a bad file.
+    """
+    with Image.open(path, formats=_FORMATS) as file:
+        file.draft(mode, (2 * size, 2 * size))  # JPEG only: far quicker for large photographs
+        image: Image.Image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):
+            # Pillow's own conversion clips 16 bits at 255, which leaves a white image.
+            image = image.convert("I").point(lambda value: value * (1 / 257) + 0.5)
+        elif image.mode == "F":
+            raise ValueError("floating-point pixels have no fixed range")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = ImageOps.fit(image.convert(mode), (size, size), Image.Resampling.LANCZOS)
+        pixels: Tensor = tvf.pil_to_tensor(image)
+    return pixels
+
+
+def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
+    """The images under `root`, at any depth; see `datasets.open_images` for the rules.
+
+    Raises:
+        UserError: `root` is missing, is not a folder or holds no readable image.
+    """
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise UserError(f"{root} {problem}: give folder:PATH the path of a folder of images.")
+    found = _find(root)
+    if not found:
+        raise UserError(f"{root} holds no images: put {', '.join(SUFFIXES)} files into it.")
+
+    headers = _for_each(_read_header, [root / name for name in found], f"listing {root.name}")
+    readable = [name for name, header in zip(found, headers, strict=True) if header]
+    sound = [header for header in headers if header]
+    bad = [name for name, header in zip(found, headers, strict=True) if not header]
+    if not readable:
+        raise UserError(f"{root} holds no readable image: none of its {len(found)} files opens.")
+    # Both splits decide colour and size from all files, so that they always agree.
+    mode: Mode = "L" if all(grey for grey, _ in sound) else "RGB"
+    size = size or max(4, min(64, sound[0][1] // 4 * 4))
+
+    names, classes = _choose(readable, split)
+    files = ImageFiles([root / name for name in names], mode, size)
+    store = None
+    if math.prod(files.shape) <= CACHE_BYTES:
+        store = torch.empty(files.shape, dtype=torch.uint8)
+
+    def check(index: int) -> bool:
+        try:
+            pixels = decode(files.paths[index], mode, size)
+        except Exception:  # a broken file may raise anything
+            return False
+        if store is not None:
+            store[index] = pixels
+        return True
+
+    fine = _for_each(check, range(len(names)), f"reading {root.name}")
+    kept = [index for index, good in enumerate(fine) if good]
+    bad += [names[index] for index, good in enumerate(fine) if not good]
+    if not kept:
+        raise UserError(
+            f"{root} holds no readable image for the {split} split, of {len(names)} files."
+        )
+    if bad:
+        shown = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
+        warnings.warn(f"{len(bad)} unreadable files skipped in {root}: {shown}", stacklevel=3)
+    labels = tuple(sorted(set(classes.values())))
+    targets = [labels.index(classes[names[index]]) if labels else -1 for index in kept]
+    pixels: Tensor | ImageFiles
+    if store is None:
+        pixels = ImageFiles([files.paths[index] for index in kept], mode, size)
+    else:
+        pixels = store if len(kept) == len(names) else store[kept]
+    return Decoded(pixels, torch.tensor(targets), labels)
+
+
+def _find(root: Path) -> list[str]:
+    """Relative POSIX paths of the image files under `root`, sorted; hidden ones left out."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        for name in files:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                found.append((Path(folder) / name).relative_to(root).as_posix())
+    return sorted(found)
+
+
+def _read_header(path: Path) -> tuple[bool, int] | None:
+    """(is it greyscale, its shorter side), or None if it is no image."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return image.mode in _GREY_MODES, min(image.size)
+    except Exception:  # a foreign file may raise anything
+        return None
+
+
+def _choose(names: Sequence[str], split: str) -> tuple[list[str], dict[str, str]]:
+    """The files of a split, and the class of every file (empty if there are no classes).
+
+    Two folders `train` and `test` at the top are the splits. Otherwise a tenth of the files, at
+    least one, is held out for "test" by a hash of their names, so that the choice stays (nearly)
+    the same when files are added; a single file serves both.
+
+    The folders at the top, or right below train and test, are the classes if there are several
+    and no file lies outside of them.
+    """
+    parts = {name: name.split("/") for name in names}
+    if {part[0] for part in parts.values()} == {"train", "test"}:
+        chosen = [name for name, part in parts.items() if part[0] == split]
+        parts = {name: part[1:] for name, part in parts.items()}
+    else:
+        ranked = sorted(names, key=lambda name: (zlib.crc32(name.encode()), name))
+        count = max(1, len(names) // 10)
+        chosen = sorted(ranked[:count] if split == "test" else ranked[count:] or ranked)
+    classes = {name: part[0] for name, part in parts.items() if len(part) > 1}
+    if len(classes) < len(names) or len(set(classes.values())) < 2:
+        classes = {}
+    return chosen, classes
+
+
+def _for_each(function: Callable[[T], R], items: Iterable[T], title: str) -> list[R]:
+    """[function(item) ...] on a few threads (Pillow lets go of the GIL), a bar if it takes long."""
+    items = list(items)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        bar = tqdm(pool.map(function, items), title, len(items), delay=2, leave=False, disable=None)
+        return list(bar)
