@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmdiff.diffusion import Denoised, Diffusion
     from mmdiff.errors import UserError
     from mmdiff.guidance import Guidance
-    from mmdiff.sampling import sample
+    from mmdiff.sampling import picard, sample
     from mmdiff.schedules import Cosine, LinearBeta, Schedule, Trigonometric
     from mmdiff.solvers import DDIM, DDPM, SOLVERS, DPMpp2M, DPMpp2MSDE, Heun
     from mmdiff.training.checkpoints import Info, load, save
@@ -28,6 +28,7 @@ _HOME = {
     "Diffusion": "diffusion",
     "UserError": "errors",
     "Guidance": "guidance",
+    "picard": "sampling",
     "sample": "sampling",
     "Cosine": "schedules",
     "LinearBeta": "schedules",
@@ -65,6 +66,7 @@ __all__ = [
     "load",
     "metrics",
     "nn",
+    "picard",
     "sample",
     "save",
     "training",

@@ -19,6 +19,24 @@ class Denoised(NamedTuple):
     eps: Tensor
 
 
+class At(NamedTuple):
+    """Where a network is asked, as the host and the device need it.
+
+    `times` has one entry for the whole batch, or one for each of its equal consecutive parts.
+    """
+
+    times: tuple[float, ...]
+    t: Tensor  # [B]
+    alpha: Tensor  # alpha and sigma: scalars, or [B, 1, ...]
+    sigma: Tensor
+
+    def doubled(self) -> At:
+        """For a batch that is repeated once."""
+        if self.alpha.ndim == 0:
+            return self._replace(t=torch.cat((self.t, self.t)))
+        return At(self.times * 2, *(torch.cat((v, v)) for v in self[1:]))
+
+
 def expand(value: Tensor, like: Tensor) -> Tensor:
     """[B] -> [B, 1, ...]: one value per sample, ready to multiply `like`."""
     return value.reshape(-1, *(1,) * (like.ndim - 1))
@@ -102,3 +120,12 @@ class Diffusion(nn.Module):
         alpha, sigma = (expand(value, x_t) for value in self.schedule(t.to(wide)))
         x0, eps = pred.to_x0_eps(self.prediction, output, x_t.to(wide), alpha, sigma)
         return Denoised(x0.to(x_t.dtype), eps.to(x_t.dtype))
+
+    def x0(self, x_t: Tensor, at: At, dtype: torch.dtype, /, **cond: Tensor) -> Tensor:
+        """The estimate of x0 alone, for a sampler that knows the noise level already.
+
+        The backbone is given `x_t` rounded to `dtype`; the conversion is done in that of `x_t`.
+        """
+        output: Tensor = self.backbone(x_t.to(dtype), at.t, **cond)
+        output = output.to(x_t.dtype)
+        return pred.to_x0(self.prediction, output, x_t, at.alpha, at.sigma)

@@ -31,16 +31,17 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
-def _key(seed: int, samples: Tensor, step: int, stream: int) -> Tensor:
+def _key(seed: int, samples: Tensor, step: int | Tensor, stream: int) -> Tensor:
     """[B] int64: one well-mixed key for each sample."""
     wrapped = (seed + (1 << 63)) % (1 << 64) - (1 << 63)
     key = _mix(torch.full_like(samples, wrapped) + _GOLDEN)
-    for part in (samples, torch.full_like(samples, step), torch.full_like(samples, stream)):
+    steps = step if isinstance(step, Tensor) else torch.full_like(samples, step)
+    for part in (samples, steps, torch.full_like(samples, stream)):
         key = _mix(key + (part + 1) * _GOLDEN)
     return key
 
 
-def _bits(seed: int, samples: Tensor, step: int, stream: int, count: int) -> Tensor:
+def _bits(seed: int, samples: Tensor, step: int | Tensor, stream: int, count: int) -> Tensor:
     """[B, count] int64 of independent random bits."""
     counter = torch.arange(1, count + 1, device=samples.device) * _GOLDEN
     return _mix(_key(seed, samples, step, stream)[:, None] + counter)
@@ -54,10 +55,12 @@ def uniform(seed: int, samples: Tensor, step: int = 0, stream: int = 0) -> Tenso
     return _shift(_bits(seed, samples, step, stream, 1)[:, 0], 40).to(torch.float32) * 2.0**-24
 
 
-def normal(seed: int, samples: Tensor, step: int, shape: Sequence[int], stream: int = 0) -> Tensor:
+def normal(
+    seed: int, samples: Tensor, step: int | Tensor, shape: Sequence[int], stream: int = 0
+) -> Tensor:
     """[B, *shape] float32 standard normal noise for each of `samples` (int64 [B]), by Box-Muller.
 
-    `step` is the row of the plan that adds it; -1 is the initial state.
+    `step` is the row of the plan that adds it, one for all or int64 [B]; -1 is the initial state.
     """
     count = math.prod(shape)
     bits = _bits(seed, samples, step, stream, (count + 1) // 2)

@@ -4,7 +4,7 @@ With x_t = alpha x0 + sigma eps and alpha^2 + sigma^2 = 1 (Salimans & Ho 2022):
 
     v = alpha eps - sigma x0,    x0 = alpha x_t - sigma v,    eps = sigma x_t + alpha v.
 
-One pair of functions converts, in either direction; no other place in the library does.
+The functions here convert, in either direction; no other place in the library does.
 """
 
 from __future__ import annotations
@@ -36,6 +36,17 @@ def from_x0_eps(
     return x0
 
 
+def to_x0(
+    prediction: Prediction, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
+    """x0 from a network's `output` at `x_t`; "eps" divides by alpha."""
+    if prediction == "eps":
+        return (x_t - sigma * output) / alpha
+    if prediction == "v":
+        return alpha * x_t - sigma * output
+    return output
+
+
 def to_x0_eps(
     prediction: Prediction, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -43,11 +54,12 @@ def to_x0_eps(
 
     "eps" divides by alpha, "x0" divides by sigma, "v" divides by nothing.
     """
+    x0 = to_x0(prediction, output, x_t, alpha, sigma)
     if prediction == "eps":
-        return (x_t - sigma * output) / alpha, output
+        return x0, output
     if prediction == "v":
-        return alpha * x_t - sigma * output, sigma * x_t + alpha * output
-    return output, (x_t - alpha * output) / sigma
+        return x0, sigma * x_t + alpha * output
+    return x0, (x_t - alpha * output) / sigma
 
 
 def error_factor(prediction: Prediction, snr: Tensor) -> Tensor:

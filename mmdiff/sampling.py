@@ -1,0 +1,251 @@
+"""The one loop that runs a Plan, and a runner that solves a Plan in parallel over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from mmdiff import noise as keyed
+from mmdiff.diffusion import At, Diffusion
+from mmdiff.guidance import Guidance
+from mmdiff.solvers import Plan, Solver
+
+Estimate = Callable[[Tensor, At], Tensor]  # x_t [B, ...] -> x0 [B, ...]
+OnStep = Callable[[int, float, Tensor, Tensor], None]
+
+# Noise is drawn for as many steps at once as stay under this many numbers: for small signals a
+# draw costs its launching.
+NOISE_BLOCK = 1 << 14
+
+
+def sample(
+    model: Diffusion,
+    shape: Sequence[int],
+    solver: Solver,
+    seed: int = 0,
+    noise: Tensor | None = None,
+    guidance: Guidance | float | None = None,
+    on_step: OnStep | None = None,
+    first: int = 0,
+    **cond: Tensor,
+) -> Tensor:
+    """Samples [B, C, *spatial].
+
+    Sample k of the batch depends on (seed, first + k) and its own conditions alone: any division
+    of a batch into parts gives what the whole would.
+
+    Args:
+        shape: all of [B, C, *spatial].
+        solver: such as `DDPM(1000)` or `DPMpp2M(20)`.
+        seed: any integer.
+        noise: the initial state, of shape `shape`; drawn from `seed` if None. The result has its
+            dtype and device, or those of the model's first parameter. The state itself is kept in
+            float32 or wider.
+        guidance: classifier-free guidance, or its scale; needs a `label`.
+        on_step: called after each step as `on_step(i, t, x, x0)`: the step from 0, the time that it
+            reached, the state there and the latest estimate of the clean signal.
+        first: the index of the first sample.
+        cond: conditions by name, each [B, ...], such as `label` (int64 [B], -1 = none).
+
+    Raises:
+        ValueError: an argument that does not fit the others.
+    """
+    x, dtype, cond = _prepare(model, shape, seed, noise, first, cond)
+    estimate = _estimate(model, dtype, guidance, cond)
+    return run(solver.plan(model.schedule), estimate, x, seed, first, on_step).to(dtype)
+
+
+@torch.no_grad()
+def run(
+    plan: Plan,
+    estimate: Estimate,
+    x: Tensor,
+    seed: int = 0,
+    first: int = 0,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Follow `plan` from the state `x` [B, ...]; `sample` describes the other arguments.
+
+    `estimate(x_t, at)` returns x0; a function of x_t and t is `lambda x, at: f(x, at.t)`.
+    The host only launches: it never waits for the device.
+    """
+    step, begin, previous = 0, x, x
+    draws = _draws(plan, seed, first, x)
+    # Scalars are converted here, once; a number costs twice what a tensor of no dimension costs.
+    starts = torch.tensor([row.start for row in plan.rows], dtype=x.dtype).unbind()
+    for row, start, at in zip(plan.rows, starts, _asked(plan, x), strict=True):
+        x0 = estimate(x, at)
+        x = torch.mul(begin, start).add_(x0, alpha=row.x0)
+        if row.previous:
+            x.add_(previous, alpha=row.previous)
+        if row.noise:
+            x.add_(next(draws), alpha=row.noise)
+        previous = x0
+        if row.ends:
+            begin, step = x, step + 1
+            if on_step is not None:
+                on_step(step - 1, plan.times[step], x, x0)
+    return x
+
+
+@torch.no_grad()
+def picard(
+    model: Diffusion,
+    shape: Sequence[int],
+    solver: Solver,
+    seed: int = 0,
+    noise: Tensor | None = None,
+    guidance: Guidance | float | None = None,
+    tolerance: float = 1e-5,
+    first: int = 0,
+    **cond: Tensor,
+) -> tuple[Tensor, int]:
+    """What `sample` gives, by rounds of one batched network call over all steps at once.
+
+    Given the estimates of x0, the states are linear in them and are found exactly; given the
+    states, the estimates are refreshed together. This is repeated until no state changes by more
+    than `tolerance` (Picard iteration; Shih et al. 2023). It needs memory for B x calls samples
+    and pays where the device is not filled by B. Other arguments are those of `sample`.
+
+    Returns:
+        The samples [B, C, *spatial] and the number of rounds, never more than `plan.calls`.
+
+    Raises:
+        ValueError: as `sample`, and for a solver that adds noise.
+    """
+    plan = solver.plan(model.schedule)
+    if plan.random:
+        raise ValueError(f"picard needs a deterministic solver such as DDIM, not {solver}.")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be above 0, not {tolerance}.")
+    x, dtype, cond = _prepare(model, shape, seed, noise, first, cond)
+    table = _recursion(plan).to(x)
+    levels = torch.tensor([row.asked for row in plan.rows], dtype=x.dtype, device=x.device)
+
+    def refresh(states: Tensor, skip: int) -> Tensor:
+        """Estimates at `states` [R - skip, B, ...], the rows from `skip` on."""
+        parts = len(states)
+        t, alpha, sigma = levels[skip : skip + parts].repeat_interleave(len(x), 0).unbind(1)
+        ones = (1,) * (x.ndim - 1)
+        times = tuple(row.asked.t for row in plan.rows[skip : skip + parts])
+        at = At(times, t, alpha.reshape(-1, *ones), sigma.reshape(-1, *ones))
+        repeated = {
+            name: value.repeat(parts, *(1,) * (value.ndim - 1)) for name, value in cond.items()
+        }
+        estimate = _estimate(model, dtype, guidance, repeated)
+        return estimate(states.flatten(0, 1), at).reshape(states.shape)
+
+    # After round k the first k estimates are exact, and are not asked for again.
+    estimates = refresh(x[None], 0).expand(plan.calls, *x.shape)
+    states = torch.tensordot(table, torch.cat((x[None], estimates)), 1)
+    for rounds in range(1, plan.calls):
+        fresh = refresh(states[rounds:-1], rounds)
+        estimates = torch.cat((estimates[:rounds], fresh))
+        before, states = states, torch.tensordot(table, torch.cat((x[None], estimates)), 1)
+        if (states - before).abs().max() <= tolerance:
+            return states[-1].to(dtype), rounds + 1
+    return states[-1].to(dtype), plan.calls
+
+
+def _recursion(plan: Plan) -> Tensor:
+    """[R + 1, R + 1]: the state that each of R rows asks at, and the last one, as weights on the
+    initial state and the R estimates."""
+    unit = torch.eye(plan.calls + 1, dtype=torch.float64)
+    states, begin = [unit[0]], unit[0]
+    for i, row in enumerate(plan.rows):
+        state = row.start * begin + row.x0 * unit[i + 1] + row.previous * unit[i]
+        states.append(state)
+        begin = state if row.ends else begin
+    return torch.stack(states)
+
+
+def _asked(plan: Plan, x: Tensor) -> Iterator[At]:
+    """Where each row asks, all made at once."""
+    t, alpha, sigma = (
+        torch.tensor(column, dtype=x.dtype)
+        for column in zip(*(row.asked for row in plan.rows), strict=True)
+    )
+    times = _move(t, x.device)[:, None].expand(-1, len(x)).contiguous()
+    rows = zip(plan.rows, times.unbind(), alpha.unbind(), sigma.unbind(), strict=True)
+    return (At((row.asked.t,), *tensors) for row, *tensors in rows)
+
+
+def _draws(plan: Plan, seed: int, first: int, x: Tensor) -> Iterator[Tensor]:
+    """Noise [B, ...] for each row that adds any, in their order."""
+    rows = torch.tensor([i for i, row in enumerate(plan.rows) if row.noise], dtype=torch.int64)
+    ids = torch.arange(first, first + len(x), device=x.device)
+    for part in torch.split(rows, max(1, NOISE_BLOCK // x.numel())):
+        steps = _move(part, x.device).repeat_interleave(len(x))
+        z = keyed.normal(seed, ids.repeat(len(part)), steps, x.shape[1:]).to(x.dtype)
+        yield from z.reshape(len(part), *x.shape).unbind()
+
+
+def _move(value: Tensor, device: torch.device) -> Tensor:
+    """Copied without making the host wait, which a copy from ordinary memory to a GPU does."""
+    if device.type == "cuda":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
+
+
+def _estimate(
+    model: Diffusion,
+    dtype: torch.dtype,
+    guidance: Guidance | float | None,
+    cond: dict[str, Tensor],
+) -> Estimate:
+    def x0(x: Tensor, at: At, **cond: Tensor) -> Tensor:
+        return model.x0(x, at, dtype, **cond)
+
+    if guidance is None:
+        return lambda x, at: x0(x, at, **cond)
+    if "label" not in cond:
+        raise ValueError("guidance needs a label for each sample: pass label=.")
+    guided = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+    return lambda x, at: guided.estimate(x0, x, at, **cond)
+
+
+def _prepare(
+    model: Diffusion,
+    shape: Sequence[int],
+    seed: int,
+    noise: Tensor | None,
+    first: int,
+    cond: dict[str, Tensor],
+) -> tuple[Tensor, torch.dtype, dict[str, Tensor]]:
+    """The initial state in float32 or wider, the dtype asked for, the conditions on its device."""
+    shape = tuple(shape)
+    if len(shape) < 2 or min(shape) < 1:
+        raise ValueError(f"shape must be all of [batch, channels, *spatial], not {list(shape)}.")
+    if noise is None:
+        home = next(model.parameters(), torch.empty(0))
+        dtype = home.dtype
+        ids = torch.arange(first, first + shape[0], device=home.device)
+        noise = keyed.normal(seed, ids, -1, shape[1:])
+    else:
+        dtype = noise.dtype
+        if noise.shape != shape:
+            raise ValueError(f"noise has shape {list(noise.shape)}, not {list(shape)} as asked.")
+    for name, value in cond.items():
+        if value.ndim == 0 or len(value) != shape[0]:
+            raise ValueError(
+                f"{name} must have one entry for each of {shape[0]} samples, "
+                f"but its shape is {list(value.shape)}."
+            )
+    _check_label(model, cond.get("label"))
+    x = noise.to(torch.promote_types(dtype, torch.float32))
+    return x, dtype, {name: value.to(x.device) for name, value in cond.items()}
+
+
+def _check_label(model: Diffusion, label: Tensor | None) -> None:
+    if label is None:
+        return
+    if label.ndim != 1 or label.is_floating_point():
+        raise ValueError(f"label must be int64 [batch], not {label.dtype} {list(label.shape)}.")
+    count = getattr(model.backbone, "labels", None)
+    if count is not None and not -1 <= int(label.min()) <= int(label.max()) < count:
+        raise ValueError(
+            f"labels must lie in 0 .. {count - 1}, or be -1 for none, "
+            f"but they span {int(label.min())} .. {int(label.max())}."
+        )
