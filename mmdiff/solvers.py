@@ -29,7 +29,7 @@ Spacing = Literal["trailing", "leading", "log_snr", "karras"]
 SPACINGS: tuple[str, ...] = get_args(Spacing)
 
 # Where the grids that are even in noise level begin and end, if the schedule goes further.
-LOG_SNR_RANGE = (-10.0, 10.0)
+LOG_SNR_RANGE = (-8.0, 10.0)
 KARRAS_RHO = 7.0  # Karras et al. 2022, section 3
 
 
@@ -103,15 +103,14 @@ def grid(schedule: Schedule, steps: int, spacing: Spacing) -> Tensor:
         return (((falling - 1) * (timesteps // steps) + 1) / timesteps).clamp(min=0)
     ends = torch.tensor([1.0, 0.0 if timesteps is None else 1 / timesteps], dtype=torch.float64)
     high, low = schedule.log_snr(ends).clamp(*LOG_SNR_RANGE).div(-2).exp()
-    even = falling[:-1] / max(steps - 1, 1)
+    even = falling / steps
     if spacing == "log_snr":
         ratio = low * (high / low) ** even
     else:
         root = 1 / KARRAS_RHO
         ratio = (low**root + (high**root - low**root) * even) ** KARRAS_RHO
-    t = torch.zeros(steps + 1, dtype=torch.float64)
-    t[:-1] = schedule.time_of(-2 * ratio.log())
-    t[0] = 1.0
+    t = schedule.time_of(-2 * ratio.log())
+    t[0], t[-1] = 1.0, 0.0
     return t
 
 
@@ -121,7 +120,8 @@ class Solver(ABC):
 
     trailing: evenly in t. leading: DDIM's own grid on a table of T betas, every (T // steps)-th
     index from the first, so that it begins below t = 1. log_snr: evenly in log-SNR. karras: evenly
-    in (sigma / alpha)^(1 / 7) (Karras et al. 2022). The last two end with a step from t = 1 / T.
+    in (sigma / alpha)^(1 / 7) (Karras et al. 2022). The last two aim at t = 1 / T, and
+    go on to 0 in the same step.
     """
 
     steps: int
@@ -200,8 +200,8 @@ class DDIM(Solver):
 class Heun(Solver):
     """Karras et al. 2022, algorithm 1: two calls a step, one in the last.
 
-    Heun's method for x / alpha as a function of sigma / alpha; from alpha = 0, where that is
-    infinite, for x / sigma as a function of alpha / sigma.
+    Heun's method for x / alpha as a function of sigma / alpha; where alpha is nearly 0, so that
+    this is nearly infinite, for x / sigma as a function of alpha / sigma.
     """
 
     spacing: Spacing = field(default="karras", kw_only=True)
@@ -215,7 +215,8 @@ class Heun(Solver):
                 continue
             yield Row(now, start=ratio, x0=euler, ends=False)
             # The mean of both slopes, as weights on both estimates.
-            part = 0.5 if now.alpha == 0 else 0.5 * then.alpha / (now.alpha * ratio)
+            infinite = now.alpha < 1e-3 * now.sigma
+            part = 0.5 if infinite else 0.5 * then.alpha / (now.alpha * ratio)
             yield Row(then, start=ratio, x0=euler * part, previous=euler * (1 - part))
 
 
@@ -223,7 +224,7 @@ class Heun(Solver):
 class DPMpp2M(Solver):
     """DPM-Solver++(2M), Lu et al. 2022, algorithm 2: first order in the first and last step."""
 
-    spacing: Spacing = field(default="log_snr", kw_only=True)
+    spacing: Spacing = field(default="karras", kw_only=True)
 
     def rows(self, levels: Sequence[Level]) -> Iterator[Row]:
         before = None
@@ -239,7 +240,7 @@ class DPMpp2M(Solver):
 class DPMpp2MSDE(Solver):
     """SDE-DPM-Solver++(2M): Lu et al. 2022, appendix; the noisy sibling of `DPMpp2M`."""
 
-    spacing: Spacing = field(default="log_snr", kw_only=True)
+    spacing: Spacing = field(default="karras", kw_only=True)
 
     def rows(self, levels: Sequence[Level]) -> Iterator[Row]:
         before = None
