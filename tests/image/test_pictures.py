@@ -1,0 +1,206 @@
+"""Pictures are read back: what was drawn is found where it should be."""
+
+from __future__ import annotations
+
+import errno
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmdiff.errors import UserError
+from mmdiff.image import pictures
+from mmdiff.image.pictures import (
+    grid,
+    progress_picture,
+    reverse_process_picture,
+    save_gif,
+    save_png,
+    to_image,
+    to_uint8,
+)
+
+
+def flat(value: float, count: int = 1, channels: int = 1, side: int = 28) -> torch.Tensor:
+    return torch.full((count, channels, side, side), float(value))
+
+
+def test_to_uint8_restores_every_level() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(levels / 127.5 - 1), levels)
+    assert torch.equal(to_uint8(levels.double() / 255, (0, 1)), levels)
+
+
+def test_to_uint8_clips_and_rounds() -> None:
+    x = torch.tensor([-torch.inf, -3, -1, 0.999, 1.001, torch.inf])
+    assert to_uint8(x).tolist() == [0, 0, 0, 255, 255, 255]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_any_precision(dtype: torch.dtype) -> None:
+    x = torch.tensor([-1, -0.5, 0, 0.5, 1], dtype=dtype, requires_grad=True)
+    assert to_uint8(x).tolist() == [0, 64, 128, 191, 255]
+
+
+def test_nan_is_refused() -> None:
+    x = flat(0, 3)
+    x[1, 0, 5, 5] = torch.nan
+    for picture in (to_uint8, grid):
+        with pytest.raises(UserError, match="NaN"):
+            picture(x)
+
+
+def test_to_image() -> None:
+    x = torch.tensor([[[1.0, -1]], [[-1, 1]], [[-1, -1]]])
+    image = to_image(x, scale=3)
+    assert (image.mode, image.size) == ("RGB", (6, 3))
+    assert image.getpixel((2, 2)) == (255, 0, 0)
+    assert image.getpixel((3, 0)) == (0, 255, 0)
+    assert to_image(flat(0)[0]).mode == "L"
+    with pytest.raises(ValueError, match=r"\[1 or 3, H, W\], not \[2, 28, 28\]"):
+        to_image(flat(0, channels=2)[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("padding", [0, 1, 5])
+def test_grid_is_the_images_and_white_between_them(channels: int, padding: int) -> None:
+    x = torch.rand(6, channels, 5, 7) * 1.8 - 1  # nothing in it is white
+    image = torch.from_numpy(np.array(grid(x, columns=3, padding=padding, scale=2)))
+    image = image.reshape(*image.shape[:2], channels)
+    for index in range(6):
+        top = padding + index // 3 * (10 + padding)
+        left = padding + index % 3 * (14 + padding)
+        part = image[top : top + 10, left : left + 14]
+        assert torch.equal(part[::2, ::2].permute(2, 0, 1), to_uint8(x[index]))
+        assert torch.equal(part[::2], part[1::2])
+        part.fill_(0)
+    assert image.shape[:2] == (2 * 10 + 3 * padding, 3 * 14 + 4 * padding)
+    assert (image == 255).sum() == image.numel() - 6 * 10 * 14 * channels
+
+
+@given(st.integers(1, 300))
+def test_grids_are_nearly_square(count: int) -> None:
+    columns = pictures._columns(count)
+    square = math.ceil(math.sqrt(count))
+    assert square <= columns < max(2, 2 * square)
+    assert count % columns == 0 or columns == square
+
+
+def test_grid_layouts() -> None:
+    assert [pictures._columns(n) for n in (1, 7, 10, 28, 64, 100)] == [1, 3, 5, 7, 8, 10]
+    assert grid(flat(-1, 28)).size == (7 * 58 + 2, 4 * 58 + 2)  # 28 pixels are shown as 56
+    assert grid(flat(-1, 2, side=64)).size == (2 * 66 + 2, 66 + 2)
+    assert grid(flat(-1, 2), columns=5, scale=1, padding=0).size == (56, 28)
+    with pytest.raises(ValueError, match="B > 0"):
+        grid(flat(0, 0))
+
+
+def test_progress_picture() -> None:
+    times = [0.1, 0.5, 1.0]
+    noised = [flat(level / 127.5 - 1) for level in (10, 20, 30)]
+    denoised = [flat(level / 127.5 - 1) for level in (110, 120, 130)]
+    pixels = np.asarray(progress_picture(flat(0.2), noised, denoised, times))
+    centres = {}  # within a pixel: captions, antialiased, have a few of any level
+    for level in (10, 20, 30, 110, 120, 130, 153):
+        rows, columns = (pixels == level).nonzero()
+        assert 56 * 56 <= len(rows) < 56 * 56 + 40
+        centres[level] = np.median(rows), np.median(columns)
+    for upper, lower in ((10, 110), (20, 120), (30, 130)):
+        assert centres[lower][0] - centres[upper][0] == pytest.approx(58, abs=1)
+        assert centres[lower][1] == pytest.approx(centres[upper][1], abs=1)
+        assert centres[153][0] == pytest.approx(centres[upper][0] + 29, abs=1)
+    assert centres[153][1] < centres[10][1] < centres[20][1] < centres[30][1]
+    with pytest.raises(ValueError, match="3 times go with"):
+        progress_picture(flat(0), noised[:2], denoised, times)
+
+
+def test_progress_picture_has_a_block_for_each_image() -> None:
+    x0 = torch.cat([flat(level / 127.5 - 1) for level in (20, 40, 60)])
+    pixels = np.asarray(progress_picture(x0, [x0], [x0], [0.5]))
+    centres = [np.median((pixels == level).nonzero()[0]) for level in (20, 40, 60)]
+    assert np.diff(centres).tolist() == pytest.approx([2 * 58 + 8] * 2, abs=1)
+    assert all((pixels == level).sum() >= 3 * 56 * 56 for level in (20, 40, 60))
+
+
+def test_progress_picture_in_colour() -> None:
+    page = progress_picture(flat(-1, 1, 3), [flat(1, 1, 3)], [flat(0, 1, 3)], [0.25])
+    assert page.mode == "RGB"
+
+
+def test_reverse_process_picture() -> None:
+    states = [(name, flat(level / 127.5 - 1, 3)) for name, level in (("start", 9), ("end", 99))]
+    page = reverse_process_picture(states)
+    pixels = np.asarray(page)
+    left, right = ((pixels == level).nonzero()[1] for level in (9, 99))
+    assert np.median(left) < np.median(right)
+    assert 3 * 56 * 56 <= len(left) < 3 * 56 * 56 + 40
+    assert (pixels[:24] < 200).any()  # captions
+    with pytest.raises(ValueError, match="at least one state"):
+        reverse_process_picture([])
+
+
+def test_wide_captions_do_not_overlap() -> None:
+    """Each stays in its own column: the space between the columns is white all the way up."""
+    states = [(caption, flat(-1)) for caption in ("a long caption", "and one more")]
+    pixels = np.asarray(reverse_process_picture(states))
+    blank = (pixels == 255).all(0)
+    inked = np.flatnonzero(~blank)
+    assert len(np.flatnonzero(np.diff(inked) > 1)) >= 1
+
+
+def test_png_carries_its_note(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.png"
+    note = {"generator": "mmdiff", "model": "цифри"}
+    picture = grid(torch.rand(4, 1, 8, 8))
+    save_png(picture, path, note)
+    with Image.open(path) as image:
+        assert image.text == note  # type: ignore[attr-defined]
+        assert np.array_equal(np.asarray(image), np.asarray(picture))
+    assert b"tEXtgenerator\0mmdiff" in path.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_gif_plays_as_asked(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.gif"
+    levels = [0, 100, 255]
+    frames = [Image.new(mode, (20, 10), (level,) * len(mode)) for level in levels]
+    save_gif(frames, path, milliseconds=70, note={"model": "digits", "long": "x" * 600}, hold=1500)
+    with Image.open(path) as image:
+        assert image.info["comment"] == b"model: digits\nlong: " + b"x" * 600
+        assert image.info["loop"] == 0
+        assert image.n_frames == 3  # type: ignore[attr-defined]
+        for index, (level, duration) in enumerate(zip(levels, (70, 70, 1500), strict=True)):
+            image.seek(index)
+            assert image.info["duration"] == duration
+            assert image.convert("L").getpixel((3, 3)) == level
+    with pytest.raises(ValueError, match="at least one frame"):
+        save_gif([], path)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    save_png(grid(flat(0)), path)
+    before = path.read_bytes()
+
+    def fill(self: Image.Image, aside: Path, *_: object, **__: object) -> None:
+        aside.write_bytes(b"\x89PNG half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fill)
+    with pytest.raises(UserError, match=r"a\.png cannot be written \(No space left"):
+        save_png(grid(flat(1)), path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    assert path.read_bytes() == before
+
+
+def test_a_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        save_png(grid(flat(0)), tmp_path / "file" / "a.png")
+    with pytest.raises(UserError, match="cannot be written"):
+        save_gif([grid(flat(0))], tmp_path)
