@@ -1,0 +1,113 @@
+"""The blocks that the U-Nets are made of, for one or two dimensions from the same code."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_CONVS = {1: nn.Conv1d, 2: nn.Conv2d}
+_GROUPS = 8
+_HEAD = 32
+_FIR = (1.0, 3.0, 3.0, 1.0)
+
+
+def conv(dims: int, channels_in: int, channels_out: int, kernel: int, zero: bool = False) -> nn.Module:
+    """A length-preserving convolution (odd `kernel`); with `zero`, one that starts as the zero map."""
+    layer = _CONVS[dims](channels_in, channels_out, kernel, padding=kernel // 2)
+    if zero:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation in 8 groups, or as many as divide `channels`."""
+    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions around a residual; the embedding scales and shifts what is between them.
+
+    Dhariwal & Nichol 2021 (adaptive group normalisation). It starts as the identity.
+    """
+
+    def __init__(self, dims: int, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.norm_in = norm(channels)
+        self.conv_in = conv(dims, channels, channels, 3)
+        self.modulation = nn.Linear(embedding, 2 * channels)
+        self.norm_out = norm(channels)
+        self.conv_out = conv(dims, channels, channels, 3, zero=True)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x [B, C, *spatial], embedding [B, E] -> [B, C, *spatial]."""
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        modulation = self.modulation(embedding).unflatten(1, (-1, *(1,) * (x.ndim - 2)))
+        scale, shift = modulation.chunk(2, dim=1)
+        h = torch.addcmul(shift, self.norm_out(h), 1 + scale)
+        return x + self.conv_out(F.silu(h))
+
+
+class Attention(nn.Module):
+    """Self-attention over all positions, heads of 32 channels; it starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // _HEAD)
+        if channels % self.heads:
+            raise ValueError(f"attention needs channels that {_HEAD} divides, not {channels}.")
+        self.norm = norm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, *spatial] -> the same shape."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = _attend(q, k, v).transpose(1, 2).flatten(2)
+        return x + self.out(h).transpose(1, 2).reshape(x.shape)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v)
+    # On a CPU the bf16 kernel's backward takes three times as long as float32's.
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+
+
+class Resample(nn.Module):
+    """Halve or double every side: the filter [1, 3, 3, 1] and a change of channels in one convolution.
+
+    The filter is the B-spline that keeps most of the aliases (down) and images (up) out
+    (Karras et al. 2020); it is fixed, the channel mix is learned. Multiplied out into a dense
+    kernel it runs at the speed of any convolution, where a depthwise filter would not.
+    """
+
+    fir: Tensor
+
+    def __init__(self, dims: int, channels_in: int, channels_out: int, up: bool) -> None:
+        super().__init__()
+        self.dims, self.up = dims, up
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        fir = torch.tensor(_FIR) / sum(_FIR)
+        kernel = fir if dims == 1 else fir[:, None] * fir
+        # Doubling inserts zeros between the samples: the gain makes up for them.
+        self.register_buffer("fir", kernel * (2**dims if up else 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, *spatial], even sides -> [B, C', *spatial / 2], or * 2."""
+        mix = self.weight.t() if self.up else self.weight
+        kernel = mix[(..., *(None,) * self.dims)] * self.fir
+        if self.up:
+            op = F.conv_transpose1d if self.dims == 1 else F.conv_transpose2d
+        else:
+            op = F.conv1d if self.dims == 1 else F.conv2d
+        return op(x, kernel, self.bias, stride=2, padding=1)

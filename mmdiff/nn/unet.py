@@ -1,0 +1,185 @@
+"""A U-Net for signals of one or two dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmdiff.nn.embeddings import ClassEmbedding, TimeEmbedding
+from mmdiff.nn.layers import Attention, ResBlock, Resample, conv, norm
+
+_EMBEDDING = 256
+
+
+class Stage(nn.Module):
+    """A residual block, and self-attention after it where the level has any."""
+
+    def __init__(self, dims: int, channels: int, attention: bool) -> None:
+        super().__init__()
+        self.block = ResBlock(dims, channels, _EMBEDDING)
+        self.attention = Attention(channels) if attention else None
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        x = self.block(x, embedding)
+        return x if self.attention is None else self.attention(x)
+
+
+class Join(nn.Module):
+    """Mix a skip connection back in: one 1x1 convolution over both."""
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.mix = conv(dims, 2 * channels, channels, 1)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.mix(torch.cat((x, skip), dim=1))
+
+
+class UNet(nn.Module):
+    """U-Net after Ronneberger et al. 2015 and Dhariwal & Nichol 2021, any size, any of the `dims`.
+
+    Args:
+        dims: 1 (x is [B, C, L]) or 2 (x is [B, C, H, W]).
+        in_channels: channels of x.
+        out_channels: channels of what is returned.
+        channels: width of each level; each level halves the sides of the one before.
+        blocks: residual blocks per level, down and up alike.
+        attention: for each level, whether self-attention follows its blocks; by default none.
+        patch: the sides are divided by this first, and the channels take the samples.
+        conditions: named class conditions and their numbers of classes, such as {"label": 10}.
+
+    Sides that the levels do not divide are padded and cropped inside. The output starts at 0.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int] = (64, 128),
+        blocks: int = 2,
+        attention: Sequence[bool] | None = None,
+        patch: int = 1,
+        conditions: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        attention = [False] * len(channels) if attention is None else list(attention)
+        if dims not in (1, 2):
+            raise ValueError(f"UNet is for 1 or 2 dimensions, not {dims}.")
+        if len(attention) != len(channels) or not channels:
+            raise ValueError("UNet needs one entry of `attention` for each entry of `channels`.")
+        if blocks < 1 or patch < 1:
+            raise ValueError("UNet needs at least one block and a patch of at least 1.")
+        self.config: dict[str, Any] = {
+            "dims": dims,
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "channels": list(channels),
+            "blocks": blocks,
+            "attention": attention,
+            "patch": patch,
+            "conditions": dict(conditions or {}),
+        }
+        self.dims, self.patch = dims, patch
+        self.multiple = patch * 2 ** (len(channels) - 1)
+
+        self.time = TimeEmbedding(_EMBEDDING)
+        self.classes = nn.ModuleDict(
+            {name: ClassEmbedding(count, _EMBEDDING) for name, count in (conditions or {}).items()}
+        )
+        self.stem = conv(dims, in_channels * patch**dims, channels[0], 3)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for width, attend in zip(channels, attention, strict=True):
+            self.down.append(nn.ModuleList(Stage(dims, width, attend) for _ in range(blocks)))
+            stages = (nn.ModuleList((Join(dims, width), Stage(dims, width, attend))) for _ in range(blocks))
+            self.up.append(nn.ModuleList(stages))
+        self.middle = Stage(dims, channels[-1], attention[-1])
+        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
+        for fine, coarse in zip(channels[:-1], channels[1:], strict=True):
+            self.shrink.append(Resample(dims, fine, coarse, up=False))
+            self.grow.append(Resample(dims, coarse, fine, up=True))
+        self.head_norm = norm(channels[0])
+        self.head = conv(dims, channels[0], out_channels * patch**dims, 3, zero=True)
+
+    @property
+    def labels(self) -> int:
+        """Number of classes of the condition "label"; 0 if there is none."""
+        return int(self.config["conditions"].get("label", 0))
+
+    def forward(self, x: Tensor, t: Tensor, **cond: Tensor | None) -> Tensor:
+        """x [B, in_channels, *spatial], t [B] in [0, 1], conditions int64 [B] -> [B, out_channels, *spatial].
+
+        A condition that is left out, or is -1 for a sample, is "none".
+        """
+        sides = x.shape[2:]
+        embedding = F.silu(self._embed(x, t, cond))
+        x = self.stem(_to_patches(_pad(x, self.multiple), self.patch))
+        skips: list[Tensor] = []
+        for level, stages in enumerate(self.down):
+            if level:
+                x = self.shrink[level - 1](x)
+            for stage in stages:
+                x = stage(x, embedding)
+                skips.append(x)
+        x = self.middle(x, embedding)
+        for level in reversed(range(len(self.up))):
+            for join, stage in self.up[level]:
+                x = stage(join(x, skips.pop()), embedding)
+            if level:
+                x = self.grow[level - 1](x)
+        x = self.head(F.silu(self.head_norm(x)))
+        return _crop(_from_patches(x, self.patch), sides)
+
+    def _embed(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor | None]) -> Tensor:
+        unknown = cond.keys() - self.classes.keys()
+        if unknown:
+            known = ", ".join(self.classes) or "none"
+            raise ValueError(f"unknown condition {min(unknown)!r}; this network knows: {known}.")
+        embedding = self.time(t)
+        for name, table in self.classes.items():
+            index = cond.get(name)
+            if index is None:
+                index = torch.full((len(x),), -1, device=x.device)
+            embedding = embedding + table(index)
+        return embedding
+
+
+def _margins(side: int, multiple: int) -> tuple[int, int]:
+    extra = -side % multiple
+    return extra // 2, extra - extra // 2
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the edges, evenly on both sides, up to multiples of `multiple`."""
+    margins = [margin for side in reversed(x.shape[2:]) for margin in _margins(side, multiple)]
+    return F.pad(x, margins, mode="replicate") if any(margins) else x
+
+
+def _crop(x: Tensor, sides: Sequence[int]) -> Tensor:
+    """Undo `_pad`: the middle `sides` of x."""
+    for dim, side in enumerate(sides, start=2):
+        if x.shape[dim] != side:
+            x = x.narrow(dim, (x.shape[dim] - side) // 2, side)
+    return x
+
+
+def _to_patches(x: Tensor, patch: int) -> Tensor:
+    """[B, C, *(n patch)] -> [B, C patch^dims, *n]."""
+    if patch == 1:
+        return x
+    if x.ndim == 4:
+        return F.pixel_unshuffle(x, patch)
+    return x.unflatten(2, (-1, patch)).transpose(2, 3).flatten(1, 2)
+
+
+def _from_patches(x: Tensor, patch: int) -> Tensor:
+    """[B, C patch^dims, *n] -> [B, C, *(n patch)]."""
+    if patch == 1:
+        return x
+    if x.ndim == 4:
+        return F.pixel_shuffle(x, patch)
+    return x.unflatten(1, (-1, patch)).transpose(2, 3).flatten(2)
