@@ -102,7 +102,7 @@ class Diffusion(nn.Module):
             noise = torch.empty_like(x).normal_(generator=generator)
         alpha, sigma = (expand(value, x) for value in self.schedule(t))
         target = pred.from_x0_eps(self.prediction, x, noise, alpha, sigma)
-        output = self.backbone(alpha * x + sigma * noise, t, **cond)
+        output = self.backbone((alpha * x + sigma * noise).to(x.dtype), t, **cond)
         wide = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         error = (output.to(wide) - target.to(wide)).square().flatten(1).mean(1)
         if self.weighting == "uniform":
