@@ -15,7 +15,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 from mmdiff.errors import UserError
 
@@ -49,7 +48,8 @@ def to_image(x: Tensor, data_range: Range = (-1.0, 1.0), scale: int = 1) -> Imag
     """
     if x.ndim != 3 or len(x) not in (1, 3):
         raise ValueError(f"a picture needs a shape [1 or 3, H, W], not {list(x.shape)}.")
-    image: Image.Image = tvf.to_pil_image(to_uint8(x, data_range))
+    pixels = to_uint8(x, data_range)
+    image = Image.fromarray((pixels[0] if len(x) == 1 else pixels.permute(1, 2, 0)).numpy())
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
