@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmdiff.sampling import picard, sample
     from mmdiff.schedules import Cosine, LinearBeta, Schedule, Trigonometric
     from mmdiff.solvers import DDIM, DDPM, SOLVERS, DPMpp2M, DPMpp2MSDE, Heun
-    from mmdiff.training.checkpoints import Info, load, save
+    from mmdiff.training.checkpoints import Info, Pretrained, load, save
 
 __version__ = "0.1.0"
 
@@ -41,6 +41,7 @@ _HOME = {
     "Heun": "solvers",
     "SOLVERS": "solvers",
     "Info": "training.checkpoints",
+    "Pretrained": "training.checkpoints",
     "load": "training.checkpoints",
     "save": "training.checkpoints",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "Heun",
     "Info",
     "LinearBeta",
+    "Pretrained",
     "Schedule",
     "Trigonometric",
     "UserError",
