@@ -167,7 +167,7 @@ class DDPM(Solver):
     def rows(self, levels: Sequence[Level]) -> Iterator[Row]:
         for now, then in pairwise(levels):
             decay = now.alpha / then.alpha
-            beta = 1 - decay**2
+            beta = now.sigma**2 - (decay * then.sigma) ** 2  # 1 - decay^2, without cancellation
             shrink = (then.sigma / now.sigma) ** 2
             variance = beta if self.variance == "beta" and then.sigma > 0 else beta * shrink
             yield Row(
