@@ -100,7 +100,7 @@ def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
     if not found:
         raise UserError(f"{root} holds no images: put {', '.join(SUFFIXES)} files into it.")
 
-    headers = _for_each(_read_header, [root / name for name in found], f"listing {root.name}")
+    headers = _for_each(_read_header, [root / name for name in found], "listing images")
     readable = [name for name, header in zip(found, headers, strict=True) if header]
     sound = [header for header in headers if header]
     bad = [name for name, header in zip(found, headers, strict=True) if not header]
@@ -111,23 +111,8 @@ def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
     size = size or max(4, min(64, sound[0][1] // 4 * 4))
 
     names, classes = _choose(readable, split)
-    files = ImageFiles([root / name for name in names], mode, size)
-    store = None
-    if math.prod(files.shape) <= CACHE_BYTES:
-        store = torch.empty(files.shape, dtype=torch.uint8)
-
-    def check(index: int) -> bool:
-        try:
-            pixels = decode(files.paths[index], mode, size)
-        except Exception:  # a broken file may raise anything
-            return False
-        if store is not None:
-            store[index] = pixels
-        return True
-
-    fine = _for_each(check, range(len(names)), f"reading {root.name}")
-    kept = [index for index, good in enumerate(fine) if good]
-    bad += [names[index] for index, good in enumerate(fine) if not good]
+    pixels, kept = _decode_sound([root / name for name in names], mode, size)
+    bad += [names[index] for index in sorted(set(range(len(names))) - set(kept))]
     if not kept:
         raise UserError(
             f"{root} holds no readable image for the {split} split, of {len(names)} files."
@@ -137,12 +122,32 @@ def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
         warnings.warn(f"{len(bad)} unreadable files skipped in {root}: {shown}", stacklevel=3)
     labels = tuple(sorted(set(classes.values())))
     targets = [labels.index(classes[names[index]]) if labels else -1 for index in kept]
-    pixels: Tensor | ImageFiles
-    if store is None:
-        pixels = ImageFiles([files.paths[index] for index in kept], mode, size)
-    else:
-        pixels = store if len(kept) == len(names) else store[kept]
     return Decoded(pixels, torch.tensor(targets), labels)
+
+
+def _decode_sound(
+    paths: Sequence[Path], mode: Mode, size: int
+) -> tuple[Tensor | ImageFiles, list[int]]:
+    """The images of those files that can be decoded, and the indices of these files."""
+    files = ImageFiles(paths, mode, size)
+    store = None
+    if math.prod(files.shape) <= CACHE_BYTES:
+        store = torch.empty(files.shape, dtype=torch.uint8)
+
+    def attempt(index: int) -> bool:
+        try:
+            pixels = decode(paths[index], mode, size)
+        except Exception:  # a broken file may raise anything
+            return False
+        if store is not None:
+            store[index] = pixels
+        return True
+
+    sound = _for_each(attempt, range(len(paths)), "reading images")
+    kept = [index for index, good in enumerate(sound) if good]
+    if store is None:
+        return ImageFiles([paths[index] for index in kept], mode, size), kept
+    return store if len(kept) == len(paths) else store[kept], kept
 
 
 def _find(root: Path) -> list[str]:

@@ -99,6 +99,21 @@ def test_a_loader_batches_items_and_keeps_unlabelled_as_minus_one(tmp_path: Path
     assert batch["label"].tolist() == [-1] * 10
 
 
+def test_a_batch_is_its_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(tmp_path)
+    for index in range(9):
+        write_png(tmp_path / "files" / f"{index}.png", 20 * index)
+    monkeypatch.setattr(folders, "CACHE_BYTES", 0)
+    for images in (
+        open_images("mnist", "train", tmp_path),
+        open_images(f"folder:{tmp_path}/files"),
+    ):
+        order = [3, 0, 7, 3]
+        for index, item in zip(order, images.__getitems__(order), strict=True):
+            assert torch.equal(item["x"], images[index]["x"])
+            assert item["label"] == images[index]["label"]
+
+
 def test_data_dir_comes_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
