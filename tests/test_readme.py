@@ -1,0 +1,36 @@
+"""The Python in the README runs as it stands, on smaller numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import mmdiff
+from mmdiff.training.checkpoints import bundled
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def _smaller(code: str, changes: dict[str, str]) -> str:
+    for old, new in changes.items():
+        assert old in code, f"the README no longer says {old}"
+        code = code.replace(old, new)
+    return code
+
+
+def test_readme_has_the_blocks_that_are_run_here() -> None:
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.skipif("digits" not in bundled(), reason="the model digits is not bundled yet")
+def test_sampling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, torch.Tensor] = {}
+    exec(_smaller(BLOCKS[0], {"64": "10", "steps=20": "steps=5"}), scope)
+    assert scope["x"].shape == (10, 1, 28, 28)
+    assert Image.open("digits.png").size[0] > 28
