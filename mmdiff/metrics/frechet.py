@@ -32,7 +32,7 @@ def gaussian_frechet_distance(
     """|mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)); means [D], covs [D, D].
 
     The trace of the root is the sum of the singular values of cov_a^(1/2) cov_b^(1/2), so that no
-    root of an unsymmetric matrix is taken and singular covariances lose no digits. Never negative.
+    root of an unsymmetric matrix is taken and singular covariances do no harm. Never negative.
     """
     roots = torch.linalg.svdvals(_root(cov_a) @ _root(cov_b)).sum()
     distance = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * roots

@@ -1,0 +1,118 @@
+"""A small classifier that judges generated digits: their class, and features to compare sets by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmdiff.errors import UserError
+from mmdiff.files import written_aside
+
+BUNDLED = Path(__file__).parent.parent / "zoo" / "digit_judge.safetensors"
+FORMAT = "mmdiff digit judge 1"
+
+
+def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class DigitJudge(nn.Module):
+    """Images [B, 1, 28, 28] in [-1, 1] -> 96 features -> 10 logits.
+
+    The features are the spatial mean of the last convolution's activations: non-negative and of
+    order one, the counterpart of the pooled Inception layer that the usual Fréchet distance reads.
+    """
+
+    shape = (1, 28, 28)
+    classes = 10
+    width = 96
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _block(1, 32),
+            _block(32, 32, stride=2),
+            _block(32, 64),
+            _block(64, 64, stride=2),
+            _block(64, 96),
+            _block(96, self.width),
+        )
+        self.head = nn.Linear(self.width, self.classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """[B, 1, 28, 28] in [-1, 1] -> [B, 96]."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"the digit judge reads [B, 1, 28, 28] images, not {list(x.shape)}.")
+        return cast(Tensor, self.body(x).mean(dim=(2, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 1, 28, 28] in [-1, 1] -> logits [B, 10]."""
+        return cast(Tensor, self.head(self.features(x)))
+
+
+@torch.inference_mode()
+def run_judge(judge: DigitJudge, x: Tensor, batch: int = 500) -> tuple[Tensor, Tensor]:
+    """(features [N, 96], logits [N, 10]), on the CPU, of images `x` [N, 1, 28, 28] in [-1, 1].
+
+    `batch` images at a time, on the judge's device.
+    """
+    device = judge.head.weight.device
+    features = torch.cat([judge.features(part.to(device)) for part in torch.split(x, batch)])
+    return features.cpu(), judge.head(features).cpu()
+
+
+def save_judge(judge: DigitJudge, path: Path, notes: Mapping[str, str]) -> None:
+    """Write `judge` to `path` in half precision, with `notes` in the file's header."""
+    state = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in judge.state_dict().items()
+    }
+    header = {**notes, "format": FORMAT, "sha256": _digest(state)}
+    with written_aside(path) as aside:
+        save_file(state, aside, metadata=header)
+
+
+def load_judge(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -> DigitJudge:
+    """The judge in `path` (default: the bundled one), in float32 and in eval mode.
+
+    Raises UserError for a file that is missing, cut, edited or not a judge.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; recipes/digit_judge.py makes one.") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}).") from None
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path} is not a digit judge: recipes/digit_judge.py makes one.")
+    if header.get("sha256") != _digest(state):
+        raise UserError(f"{path} was damaged or edited after it was made; restore the original.")
+    judge = DigitJudge()
+    try:
+        judge.load_state_dict(state)
+    except RuntimeError:
+        raise UserError(f"{path} does not hold the weights of this digit judge.") from None
+    return judge.to(device).eval()
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name]
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
