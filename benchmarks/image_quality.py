@@ -1,0 +1,279 @@
+"""How good are the digits for the network calls spent, and for the minutes trained?
+
+    python benchmarks/image_quality.py --data-dir data
+    python benchmarks/image_quality.py --data-dir data --training runs/fast runs/thesis
+
+The first samples one checkpoint with every solver at several numbers of network calls; the second
+samples every checkpoint in run folders with one solver. A measured row is kept in a CSV file at
+once and not measured again. Distances depend on the number of samples, so each stands beside the
+floor at that number: what as many training images measure. The slowest rows get fewer samples;
+for comparison with them every row is also judged by that many of its samples, and that is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import machine
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import mmdiff
+from mmdiff.image.datasets import open_images
+from mmdiff.metrics.images import evaluate_images, sample_digits, stack
+from mmdiff.solvers import SOLVERS, Solver
+from mmdiff.training.checkpoints import Pretrained
+
+LONG = 1000  # from this many calls on, --count-long samples are made
+TRAINING_SOLVER, TRAINING_CALLS = "dpmpp2m", 25
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement; the fields before `steps` are its key."""
+
+    model: str
+    weights: str  # a digest: a model that was trained again is measured again
+    solver: str
+    calls: int
+    count: int
+    common: int  # samples that every row has; the first ones are judged once more by themselves
+    seed: int
+    steps: int
+    minutes: float  # of training; 0 if the checkpoint does not say
+    accuracy: float | None
+    frechet: float
+    floor: float
+    common_frechet: float
+    common_floor: float
+    seconds: float  # of sampling
+    machine: str
+
+    @property
+    def key(self) -> tuple[str, str, int, int, int, int]:
+        return self.weights, self.solver, self.calls, self.count, self.common, self.seed
+
+    @property
+    def ratio(self) -> float:
+        return self.frechet / self.floor
+
+    @property
+    def common_ratio(self) -> float:
+        return self.common_frechet / self.common_floor
+
+
+def read(path: Path) -> list[Row]:
+    """The rows measured so far."""
+    if not path.exists():
+        return []
+    convert: dict[str, Callable[[str], Any]] = {
+        "str": str,
+        "int": int,
+        "float": float,
+        "float | None": lambda text: float(text) if text else None,
+    }
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Row(**{f.name: convert[str(f.type)](line[f.name]) for f in fields(Row)})
+            for line in csv.DictReader(file)
+        ]
+
+
+def append(path: Path, row: Row) -> None:
+    """Add `row` so that an interruption right after loses nothing."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)])
+        if new:
+            writer.writeheader()
+        writer.writerow(asdict(row))
+
+
+def solver_for(name: str, calls: int, model: mmdiff.Diffusion) -> Solver:
+    """The solver with as many steps as `calls` network calls pay for (Heun makes two a step)."""
+    solvers = (SOLVERS[name](steps) for steps in range(calls, 0, -1))
+    return next(s for s in solvers if s.plan(model.schedule).calls <= calls)
+
+
+def digest(model: torch.nn.Module) -> str:
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:12]
+
+
+@dataclass
+class Bench:
+    """Measures rows that are not in the CSV file yet."""
+
+    path: Path
+    test: Tensor
+    train: Tensor
+    common: int
+    seed: int
+    batch: int
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows = read(self.path)
+
+    def measure(self, name: str, model: Pretrained, solver: str, calls: int, count: int) -> Row:
+        common = min(count, self.common)
+        key = (digest(model), solver, calls, count, common, self.seed)
+        found = next((row for row in self.rows if row.key == key), None)
+        if found is not None:
+            return found
+        scheme = solver_for(solver, calls, model)
+        start = time.perf_counter()
+        samples, labels = sample_digits(model, scheme, count, seed=self.seed, batch=self.batch)
+        seconds = time.perf_counter() - start
+        report = evaluate_images(samples, labels, self.test, self.train, neighbours=False)
+        part = evaluate_images(samples[:common], None, self.test, self.train, neighbours=False)
+        row = Row(
+            model=name,
+            weights=key[0],
+            solver=solver,
+            calls=calls,
+            count=count,
+            common=common,
+            seed=self.seed,
+            steps=scheme.steps,
+            minutes=float(model.info.made.get("minutes", 0)),
+            accuracy=report.accuracy,
+            frechet=report.frechet,
+            floor=report.floor,
+            common_frechet=part.frechet,
+            common_floor=part.floor,
+            seconds=seconds,
+            machine=machine(),
+        )
+        append(self.path, row)
+        self.rows.append(row)
+        print(line(row), flush=True)
+        return row
+
+
+HEAD = (
+    "| model | solver | calls | steps | samples | minutes of training | accuracy | Fréchet | floor "
+    "| ratio | Fréchet, first | floor | ratio | ms a digit |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+)
+
+
+def line(row: Row) -> str:
+    accuracy = "" if row.accuracy is None else f"{row.accuracy:.2%}"
+    return (
+        f"| {row.model} | {row.solver} | {row.calls} | {row.steps} | {row.count} "
+        f"| {row.minutes:.1f} | {accuracy} | {row.frechet:.4f} | {row.floor:.4f} "
+        f"| {row.ratio:.2f} | {row.common_frechet:.4f} ({row.common}) | {row.common_floor:.4f} "
+        f"| {row.common_ratio:.2f} | {1000 * row.seconds / row.count:.1f} |"
+    )
+
+
+def write_table(path: Path, title: str, rows: list[Row]) -> None:
+    machines = "; ".join(sorted({row.machine for row in rows}))
+    text = "\n".join([f"# {title}", "", f"Measured on: {machines}.", "", HEAD, *map(line, rows)])
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def plot(path: Path, groups: dict[str, list[tuple[float, Row]]], x_label: str, log: bool) -> None:
+    """Distance over floor, at the largest count that all share, and accuracy, against x."""
+    counts = {row.count for points in groups.values() for _, row in points}
+    ratio = "ratio" if len(counts) == 1 else "common_ratio"
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, points in groups.items():
+        points = sorted(points, key=lambda point: point[0])
+        left.plot(
+            [x for x, _ in points], [getattr(row, ratio) for _, row in points], "o-", label=name
+        )
+        read = [(x, row.accuracy) for x, row in points if row.accuracy is not None]
+        if read:
+            right.plot([x for x, _ in read], [100 * value for _, value in read], "o-", label=name)
+    left.axhline(1, color="grey", linestyle=":", label="training images (floor)")
+    left.set(ylabel=f"Fréchet distance / floor, {min(counts):,} samples", yscale="log")
+    right.set(ylabel="accuracy of labelled samples, %")
+    for axes in (left, right):
+        axes.set(xlabel=x_label, **({"xscale": "log"} if log else {}))
+        axes.grid(alpha=0.3, which="both")
+    left.legend()
+    figure.savefig(path, dpi=120)
+
+
+def by_calls(bench: Bench, args: argparse.Namespace) -> None:
+    model = mmdiff.load(args.checkpoint, device=args.device)
+    name = Path(args.checkpoint).stem
+    rows: list[Row] = []
+    groups: dict[str, list[tuple[float, Row]]] = {}
+    for solver in args.solvers:
+        groups[solver] = []
+        for calls in args.calls:
+            count = args.count_long if calls >= LONG else args.count
+            row = bench.measure(name, model, solver, calls, count)
+            rows.append(row)
+            groups[solver].append((float(calls), row))
+            write_table(args.out / "image_quality.md", "Digits against network calls", rows)
+    plot(args.out / "image_quality.png", groups, "network calls a sample", log=True)
+
+
+def by_training(bench: Bench, args: argparse.Namespace) -> None:
+    rows: list[Row] = []
+    groups: dict[str, list[tuple[float, Row]]] = {}
+    for path in checkpoints(args.training):
+        try:
+            model = mmdiff.load(path, device=args.device)
+        except mmdiff.UserError as error:
+            print(f"skipped: {error}")  # run folders also hold what resuming needs
+            continue
+        made = model.info.made
+        if "minutes" not in made:
+            print(f"skipped: {path} does not say how long it was trained.")
+            continue
+        preset = str(made.get("preset", path.parent.name))
+        row = bench.measure(preset, model, TRAINING_SOLVER, TRAINING_CALLS, args.count)
+        rows.append(row)
+        groups.setdefault(preset, []).append((row.minutes, row))
+    if not rows:
+        raise SystemExit("no checkpoint in these folders says how long it was trained.")
+    rows.sort(key=lambda row: (row.model, row.minutes))
+    write_table(args.out / "image_training_curve.md", "Digits against minutes of training", rows)
+    plot(args.out / "image_training_curve.png", groups, "minutes of training", log=True)
+
+
+def checkpoints(folders: Iterable[Path]) -> list[Path]:
+    return sorted(path for folder in folders for path in folder.rglob("*.safetensors"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", nargs="?", default="digits", help="a name or a path")
+    parser.add_argument("--training", nargs="+", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=list(SOLVERS))
+    parser.add_argument("--calls", nargs="+", type=int, default=[5, 10, 20, 50, 100, 1000])
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--count-long", type=int, default=2_000, help=f"from {LONG} calls on")
+    parser.add_argument("--batch", type=int, default=250)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    args = parser.parse_args()
+    test, _ = stack(open_images("mnist", "test", args.data_dir))
+    train, _ = stack(open_images("mnist", "train", args.data_dir))
+    name = "image_training_curve.csv" if args.training else "image_quality.csv"
+    bench = Bench(args.out / name, test, train, args.count_long, args.seed, args.batch)
+    (by_training if args.training else by_calls)(bench, args)
+
+
+if __name__ == "__main__":
+    main()
