@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-import mmdiff
 from mmdiff.training.checkpoints import bundled
 
 README = Path(__file__).parent.parent / "README.md"
