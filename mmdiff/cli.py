@@ -191,7 +191,9 @@ def sample(
 @app.command()
 def evaluate(
     checkpoint: Checkpoint,
-    count: Annotated[int, typer.Option("-n", "--count", min=2, help="How many samples.")] = 10_000,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=2, max=60_000, help="How many samples.")
+    ] = 10_000,
     solver: SolverOption = SolverName.dpmpp2m,
     steps: Steps = 20,
     guidance: GuidanceOption = None,
@@ -212,16 +214,19 @@ def evaluate(
     from mmdiff.metrics.images import evaluate_digit_model
 
     model, method = _open(checkpoint, device, solver, steps, guidance)
-    report = evaluate_digit_model(
-        model,
-        method,
-        count,
-        guidance=guidance,
-        seed=seed,
-        data_dir=data_dir,
-        batch=batch,
-        progress=sys.stderr.isatty(),
-    )
+    try:
+        report = evaluate_digit_model(
+            model,
+            method,
+            count,
+            guidance=guidance,
+            seed=seed,
+            data_dir=data_dir,
+            batch=batch,
+            progress=sys.stderr.isatty(),
+        )
+    except ValueError as error:  # such as samples that are not finite
+        raise UserError(str(error)) from error
     print(json.dumps(report.as_dict(), indent=2) if as_json else report.as_text())
 
 

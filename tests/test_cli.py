@@ -263,6 +263,7 @@ def test_a_full_disk_is_one_sentence(
         ("sample", "digits", "--solver", "magic"),
         ("sample", "digits", "--device", "toaster"),
         ("sample", "digits", "--seed", "x"),
+        ("evaluate", "digits", "-n", "60001"),
     ],
 )
 def test_wrong_usage_exits_with_2(run: Any, arguments: tuple[str, ...]) -> None:
@@ -280,6 +281,17 @@ def test_interrupt_exits_with_130(
     monkeypatch.setattr(mmdiff.Diffusion, "x0", interrupt)
     assert run("sample", labelled, "--out", "x.png").code == 130
     assert not Path("x.png").exists()
+
+
+def test_a_diverged_model_is_one_sentence(run: Any, tmp_path: Path) -> None:
+    net = UNet(dims=2, in_channels=1, out_channels=1, channels=(8,))
+    for parameter in net.parameters():
+        torch.nn.init.constant_(parameter, float("nan"))
+    model = mmdiff.Diffusion(net, mmdiff.LinearBeta(), "eps")
+    mmdiff.save(tmp_path / "nan.safetensors", model, mmdiff.Info(shape=(1, 8, 8)))
+    for out in ("x.png", "x.gif", "x/"):
+        result = run("sample", "nan.safetensors", "-n", 2, "--steps", 2, "--out", out)
+        _refused(result, "diverged")
 
 
 @pytest.mark.parametrize(
@@ -311,9 +323,8 @@ def test_info_tells_what_the_header_holds(run: Any, labelled: Path, plain: Path)
     assert "none" in run("info", plain).out
 
 
-def test_evaluate_refuses_what_is_no_digit(run: Any, plain: Path, data_dir: Path) -> None:
-    options = ("-n", 10, "--steps", 1, "--data-dir", data_dir)
-    _refused(run("evaluate", plain, *options), "digits")
+def test_evaluate_refuses_what_is_no_digit(run: Any, plain: Path) -> None:
+    _refused(run("evaluate", plain, "-n", 10, "--steps", 1), "digits")
 
 
 def test_evaluate_reports(run: Any, data_dir: Path, tmp_path: Path) -> None:

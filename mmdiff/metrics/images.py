@@ -199,6 +199,7 @@ def evaluate_digit_model(
 
     Raises UserError for a model that does not make 28x28 digits, or where MNIST is not found.
     """
+    _digit_info(model)  # before any data are asked for
     test, _ = stack(open_images("mnist", "test", data_dir))
     train, _ = stack(open_images("mnist", "train", data_dir))
     samples, labels = sample_digits(
