@@ -93,7 +93,7 @@ def evaluate_images(
         real_test: images [M, 1, 28, 28] in [-1, 1] that no training saw.
         real_train: at least N images that the model was trained on. The floor takes N of them,
             picked by a fixed permutation.
-        neighbours: seek the nearest training images (about ten seconds at 10,000 samples).
+        neighbours: seek the nearest training images (half a minute at 10,000 samples on two cores).
         judge: default `load_judge()`.
 
     Raises:
