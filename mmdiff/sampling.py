@@ -77,16 +77,17 @@ def run(
     starts = torch.tensor([row.start for row in plan.rows], dtype=x.dtype).unbind()
     for row, start, at in zip(plan.rows, starts, _asked(plan, x), strict=True):
         x0 = estimate(x, at)
-        x = torch.mul(begin, start).add_(x0, alpha=row.x0)
+        x = begin.mul(start).add_(x0, alpha=row.x0)
         if row.previous:
             x.add_(previous, alpha=row.previous)
         if row.noise:
             x.add_(next(draws), alpha=row.noise)
         previous = x0
         if row.ends:
-            begin, step = x, step + 1
+            begin = x
             if on_step is not None:
-                on_step(step - 1, plan.times[step], x, x0)
+                on_step(step, plan.times[step + 1], x, x0)
+            step += 1
     return x
 
 
@@ -167,9 +168,9 @@ def _asked(plan: Plan, x: Tensor) -> Iterator[At]:
         torch.tensor(column, dtype=x.dtype)
         for column in zip(*(row.asked for row in plan.rows), strict=True)
     )
-    times = _move(t, x.device)[:, None].expand(-1, len(x)).contiguous()
-    rows = zip(plan.rows, times.unbind(), alpha.unbind(), sigma.unbind(), strict=True)
-    return (At((row.asked.t,), *tensors) for row, *tensors in rows)
+    batched = _move(t, x.device)[:, None].expand(-1, len(x)).contiguous()
+    times = ((row.asked.t,) for row in plan.rows)
+    return map(At, times, batched.unbind(), alpha.unbind(), sigma.unbind())
 
 
 def _draws(plan: Plan, seed: int, first: int, x: Tensor) -> Iterator[Tensor]:
