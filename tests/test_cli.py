@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import mmdiff
-from mmdiff import cli
+from mmdiff import cli, options
 from mmdiff.nn import UNet
 
 DIGITS = tuple("0123456789")
@@ -95,7 +95,13 @@ def _folder(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def test_solver_names_are_those_of_the_library() -> None:
-    assert [name.value for name in cli.SolverName] == list(mmdiff.SOLVERS)
+    assert [name.value for name in options.SolverName] == list(mmdiff.SOLVERS)
+
+
+def test_preset_names_are_those_of_the_library() -> None:
+    from mmdiff.training.images import PRESETS
+
+    assert [name.value for name in options.PresetName] == list(PRESETS)
 
 
 def test_folder_has_one_named_file_a_sample(run: Any, labelled: Path, plain: Path) -> None:
@@ -264,6 +270,8 @@ def test_a_full_disk_is_one_sentence(
         ("sample", "digits", "--device", "toaster"),
         ("sample", "digits", "--seed", "x"),
         ("evaluate", "digits", "-n", "60001"),
+        ("train", "--epochs", "0"),
+        ("train", "--preset", "slow"),
     ],
 )
 def test_wrong_usage_exits_with_2(run: Any, arguments: tuple[str, ...]) -> None:
@@ -339,6 +347,51 @@ def test_evaluate_reports(run: Any, data_dir: Path, tmp_path: Path) -> None:
     report = json.loads(result.out)
     assert report["count"] == 40
     assert report["frechet"] > 2 * report["floor"]  # noise is no digit
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of 8x8 pictures in two classes."""
+    for index in range(12):
+        folder = tmp_path / "pictures" / ("dark" if index % 2 else "light")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((8, 8), 20 * index, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return tmp_path / "pictures"
+
+
+def test_train_makes_a_model_that_sample_takes(run: Any, pictures: Path) -> None:
+    options = ("train", "--dataset", f"folder:{pictures}", "--steps", 2, "--device", "cpu")
+    result = run(*options)
+    assert result.code == 0
+    assert result.out == "wrote runs/pictures/model.safetensors\n"
+    shown = run("info", "runs/pictures/model.safetensors").out
+    assert "1 x 8 x 8" in shown
+    assert "dark, light" in shown
+    options_of_sample = ("-n", 2, "--steps", 2, "--label", "dark", "--out", "x/")
+    assert run("sample", "runs/pictures/model.safetensors", *options_of_sample).code == 0
+    assert set(_folder(Path("x"))) == {"dark_0.png", "dark_1.png"}
+    _refused(run(*options), "--resume", "--out")
+    assert run(*options, "--resume").code == 0
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmdiff.training import images, trainer
+
+    def interrupt(**_: Any) -> None:
+        raise trainer.Interrupted("stopped; go on with --resume.")
+
+    monkeypatch.setattr(images, "train_images", interrupt)
+    result = run("train")
+    assert (result.code, result.out) == (130, "")
+    assert result.err == "mmdiff: stopped; go on with --resume.\n"
+
+
+def test_train_needs_its_data(run: Any) -> None:
+    _refused(run("train", "--dataset", "folder:nowhere"), "nowhere")
+    _refused(run("train", "--dataset", "nothing"), "nothing")
 
 
 def test_help_has_examples_and_loads_no_torch() -> None:

@@ -33,3 +33,15 @@ def test_sampling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     exec(_smaller(BLOCKS[0], {"64": "10", "steps=20": "steps=5"}), scope)
     assert scope["x"].shape == (10, 1, 28, 28)
     assert Image.open("digits.png").size[0] > 28
+
+
+def test_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my-pictures").mkdir()
+    for index in range(12):
+        Image.new("L", (20, 16), 20 * index).save(f"my-pictures/{index}.png")
+    scope: dict[str, torch.Tensor] = {}
+    changes = {"size=32": "size=8", "epochs=30": "steps=1", "(16,": "(2,", "steps=20": "steps=2"}
+    exec(_smaller(BLOCKS[1], changes), scope)
+    assert scope["x"].shape == (2, 1, 8, 8)
+    assert Path("runs/mine/model.safetensors").is_file()
