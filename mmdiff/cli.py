@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmdiff import __version__
-from mmdiff.errors import UserError
+from mmdiff.errors import Interrupted, UserError
 from mmdiff.options import (
     Batch,
     Checkpoint,
@@ -46,18 +46,23 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program and exit: 0 done, 1 an error to cure, 2 wrong usage, 130 interrupted.
+    """The program `mmdiff`; `arguments` are those of the process if None."""
+    run(app, "mmdiff", arguments)
 
-    `arguments` are those of the process if None.
-    """
+
+def run(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> None:
+    """Run `program` and exit: 0 done, 1 an error to cure, 2 wrong usage, 130 interrupted."""
     try:
-        app(args=arguments, prog_name="mmdiff")
+        program(args=arguments, prog_name=name)
+    except Interrupted as stop:
+        print(f"{name}: {stop}", file=sys.stderr)
+        sys.exit(130)
     except (UserError, OSError, MemoryError) as error:
-        sys.exit(f"mmdiff: {_sentence(error)}")
+        sys.exit(f"{name}: {_sentence(error)}")
     except RuntimeError as error:  # torch's, for a GPU and for the CPU
         if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        sys.exit("mmdiff: there is not enough memory: use a smaller --batch.")
+        sys.exit(f"{name}: there is not enough memory: use a smaller --batch.")
 
 
 def _sentence(error: Exception) -> str:
@@ -205,24 +210,19 @@ def train(
     - `mmdiff train --dataset folder:holiday/photos --size 32 --out runs/photos --resume`
     """
     from mmdiff.training.images import train_images
-    from mmdiff.training.trainer import Interrupted
 
-    try:
-        checkpoint = train_images(
-            preset=preset.value,
-            dataset=dataset,
-            out=out or Path("runs", Path(dataset.removeprefix("folder:")).name),
-            data_dir=data_dir,
-            size=size,
-            epochs=epochs,
-            steps=steps,
-            resume=resume,
-            device=device.value,
-            seed=seed,
-        )
-    except Interrupted as stop:
-        print(f"mmdiff: {stop}", file=sys.stderr)
-        raise typer.Exit(130) from stop
+    checkpoint = train_images(
+        preset=preset.value,
+        dataset=dataset,
+        out=out or Path("runs", Path(dataset.removeprefix("folder:")).name),
+        data_dir=data_dir,
+        size=size,
+        epochs=epochs,
+        steps=steps,
+        resume=resume,
+        device=device.value,
+        seed=seed,
+    )
     print(f"wrote {checkpoint}")
 
 

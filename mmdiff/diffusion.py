@@ -110,6 +110,9 @@ class Diffusion(nn.Module):
         snr = self.schedule.log_snr(t).exp()
         return (pred.loss_weight(self.weighting, self.prediction, snr).to(wide) * error).mean()
 
+    # What a wrapper that distributes or compiles a module calls.
+    forward = loss
+
     def denoise(self, x_t: Tensor, t: Tensor, **cond: Tensor) -> Denoised:
         """Estimates of x0 and eps from `x_t` [B, C, *spatial] at `t` [B], in the dtype of `x_t`.
 

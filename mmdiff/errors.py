@@ -1,5 +1,9 @@
-"""The one kind of error that is the user's to cure."""
+"""What a user is told in one sentence."""
 
 
 class UserError(Exception):
-    """One sentence: what is wrong and what cures it. The command line prints it and exits 1."""
+    """What is wrong, and what cures it; the command line prints it and exits with 1."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and did, where it can go on; the command line exits with 130."""

@@ -245,6 +245,8 @@ def _check_label(model: Diffusion, label: Tensor | None) -> None:
     if label.ndim != 1 or label.is_floating_point():
         raise ValueError(f"label must be int64 [batch], not {label.dtype} {list(label.shape)}.")
     count = getattr(model.backbone, "labels", None)
+    if count == 0:
+        raise ValueError("this model was made without labels: leave label out.")
     if count is not None and not -1 <= int(label.min()) <= int(label.max()) < count:
         raise ValueError(
             f"labels must lie in 0 .. {count - 1}, or be -1 for none, "

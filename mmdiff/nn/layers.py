@@ -14,7 +14,9 @@ _HEAD = 32
 _FIR = (1.0, 3.0, 3.0, 1.0)
 
 
-def conv(dims: int, channels_in: int, channels_out: int, kernel: int, zero: bool = False) -> nn.Module:
+def conv(
+    dims: int, channels_in: int, channels_out: int, kernel: int, zero: bool = False
+) -> nn.Module:
     """A length-preserving convolution (odd `kernel`); with `zero`, one that starts as the zero map."""
     layer = _CONVS[dims](channels_in, channels_out, kernel, padding=kernel // 2)
     if zero:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdiff.nn.embeddings import ClassEmbedding, TimeEmbedding
-from mmdiff.nn.layers import Attention, ResBlock, Resample, conv, norm
+from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, norm
 
 _EMBEDDING = 256
 
@@ -95,7 +95,10 @@ class UNet(nn.Module):
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for width, attend in zip(channels, attention, strict=True):
             self.down.append(nn.ModuleList(Stage(dims, width, attend) for _ in range(blocks)))
-            stages = (nn.ModuleList((Join(dims, width), Stage(dims, width, attend))) for _ in range(blocks))
+            stages = (
+                nn.ModuleList((Join(dims, width), Stage(dims, width, attend)))
+                for _ in range(blocks)
+            )
             self.up.append(nn.ModuleList(stages))
         self.middle = Stage(dims, channels[-1], attention[-1])
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
@@ -111,9 +114,9 @@ class UNet(nn.Module):
         return int(self.config["conditions"].get("label", 0))
 
     def forward(self, x: Tensor, t: Tensor, **cond: Tensor | None) -> Tensor:
-        """x [B, in_channels, *spatial], t [B] in [0, 1], conditions int64 [B] -> [B, out_channels, *spatial].
+        """x [B, in_channels, *spatial] -> [B, out_channels, *spatial].
 
-        A condition that is left out, or is -1 for a sample, is "none".
+        `t` [B] is in [0, 1], and each condition int64 [B]. A condition that is left out, or is -1 for a sample, is "none".
         """
         sides = x.shape[2:]
         embedding = F.silu(self._embed(x, t, cond))

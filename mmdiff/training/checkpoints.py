@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
@@ -73,13 +74,21 @@ def save(path: str | Path, model: Diffusion, info: Info, dtype: torch.dtype | No
         info: see `Info`.
         dtype: of the stored floating-point weights, such as torch.float16; as they are if None.
     """
-    path = Path(path)
-    tensors = {
-        name: tensor.detach().cpu().to(dtype if tensor.is_floating_point() else None).contiguous()
+    write(Path(path), weights(model, dtype), describe(model, info))
+
+
+def weights(model: Diffusion, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The backbone's tensors on the CPU, as `save` stores them."""
+    return {
+        name: whole(tensor).to(dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in model.backbone.state_dict().items()
     }
-    with written_aside(path) as aside:
-        aside.write_bytes(_pack(tensors, describe(model, info)))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor on the CPU, gathered where processes hold parts of it (all of them must call)."""
+    tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.detach().cpu()
 
 
 def describe(model: Diffusion, info: Info) -> dict[str, Any]:
@@ -88,7 +97,6 @@ def describe(model: Diffusion, info: Info) -> dict[str, Any]:
     if name not in BACKBONES:
         raise ValueError(f"cannot save a {name}: checkpoints hold {', '.join(BACKBONES)}.")
     return {
-        "format": FORMAT,
         "backbone": {"name": name, "config": model.backbone.config},
         "schedule": model.schedule.config(),
         "prediction": model.prediction,
@@ -112,9 +120,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Pretrained:
     try:
         backbone = build_backbone(description["backbone"])
         schedule = from_config(description["schedule"])
-        model = Pretrained(
-            backbone, schedule, description["prediction"], description["weighting"]
-        )
+        model = Pretrained(backbone, schedule, description["prediction"], description["weighting"])
         info = dict(description["info"])
         for key in ("shape", "data_range", "labels"):
             info[key] = tuple(info[key])
@@ -156,6 +162,12 @@ def find(path: str | Path) -> Path:
     return path
 
 
+def write(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """A file that `read` reads: complete or not at all."""
+    with written_aside(path) as aside:
+        aside.write_bytes(_pack(tensors, {"format": FORMAT, **description}))
+
+
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and description of a checkpoint; UserError unless every byte is as it was written."""
     data = path.read_bytes()
@@ -178,9 +190,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _header(path: Path, data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
-    if data[:2] == b"PK" or data[:1] == b"\x80":
-        raise UserError(f"{path} is a pickle, which mmdiff never opens: it reads .safetensors only.")
     if len(data) < 8 or length > len(data) - 8:
+        # Only now: a sound file's length may well begin with the byte that begins a pickle.
+        if data[:2] == b"PK" or data[:1] == b"\x80":
+            raise UserError(
+                f"{path} is a pickle, which mmdiff never opens: it reads .safetensors only."
+            )
         raise UserError(f"{path} is cut short, or is no safetensors file: get or make it again.")
     try:
         header = json.loads(data[8 : 8 + length])

@@ -1,0 +1,305 @@
+"""Trains a diffusion model of any signal: one process or several, CPU or CUDA."""
+
+from __future__ import annotations
+
+import math
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from mmdiff.diffusion import Diffusion
+from mmdiff.errors import Interrupted, UserError
+from mmdiff.nn import EMA
+from mmdiff.training import draws
+from mmdiff.training.checkpoints import Info, describe, weights, write
+from mmdiff.training.config import TrainingConfig
+from mmdiff.training.journal import Journal
+from mmdiff.training.state import Progress, load_state, save_state
+from mmdiff.training.validation import validate
+
+LOG_EVERY = 50
+
+OnEpoch = Callable[["Trainer", int], None]
+
+
+class Trainer:
+    """Runs `config.steps` optimiser steps and keeps everything about them in the folder `out`.
+
+    `out/model.safetensors` is the model so far (averaged weights), `out/resume/` what resuming
+    needs, `out/losses.csv` and `out/validation.csv` the figures, `out/tensorboard/` the same to
+    watch. A run that was stopped at any moment and resumed ends with the weights, bit for bit,
+    of one that was not (CPU, the same number of threads).
+
+    Args:
+        model: what is trained, on the CPU; moved to the device.
+        data: items are dicts with "x" [C, *spatial] and the conditions, such as "label".
+        validation: held-out items for the loss by noise level.
+        config: see `TrainingConfig`.
+        out: a folder of this run's own.
+        info: what the checkpoint says of the model.
+        device: "auto", "cpu" or "cuda".
+        resume: go on from what `out` holds.
+
+    Raises:
+        UserError: `out` holds another run, or none to resume, or the device is not there.
+        ValueError: a batch that the processes cannot share evenly.
+    """
+
+    def __init__(
+        self,
+        model: Diffusion,
+        data: Dataset[Any],
+        validation: Dataset[Any],
+        config: TrainingConfig,
+        out: Path,
+        info: Info,
+        device: str = "auto",
+        resume: bool = False,
+    ) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("there is no CUDA device here: use --device cpu.")
+        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=device == "cpu")
+        world = self.accelerator.num_processes
+        if config.batch % (world * config.accumulate):
+            raise ValueError(
+                f"a batch of {config.batch} cannot be shared evenly by {world} processes "
+                f"x {config.accumulate} parts: choose a multiple of {world * config.accumulate}."
+            )
+        self.data, self.validation = data, validation
+        self.config, self.out, self.info = config, out, info
+        self.order = draws.BatchOrder(
+            len(_sized(data)), config.batch, config.seed, 0, config.accumulate,
+            self.accelerator.process_index, world,
+        )  # fmt: skip
+        self._state = out / "resume" / "state.safetensors"
+        if self._state.exists() and not resume:
+            raise UserError(f"{out} already holds a run: add --resume, or choose another --out.")
+        adam = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        optimizer = adam(model.parameters(), lr=config.lr, fused=True)
+        self.trained, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.model: Diffusion = self.accelerator.unwrap_model(
+            self.trained, keep_fp32_wrapper=False, keep_torch_compile=False
+        )
+        self.ema = None if config.ema is None else EMA(self.model, config.ema)
+        self.progress = Progress()
+        if resume:
+            self.progress = load_state(
+                self._state, self.trained, self.optimizer.optimizer, self.ema, self._settings()
+            )
+        self.journal = Journal(out, self.progress.step) if self.is_main else None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def fit(self, on_epoch: OnEpoch | None = None) -> None:
+        """Train to the end; after each epoch validate, save, and call `on_epoch(self, epoch)`.
+
+        Raises:
+            Interrupted: on Ctrl-C or SIGTERM, after saving.
+            UserError: a loss that is not finite; what was saved before stays.
+        """
+        total, first = self.config.steps, self.progress.step
+        batches = self._batches(first)
+        bar = tqdm(total=total, initial=first, unit="step", disable=None if self.is_main else True)
+        with _interruption() as asked, bar:
+            window = torch.zeros((), device=self.device)
+            begun, logged = time.monotonic(), first
+            for step in range(first, total):
+                window += self._step(step, batches)
+                bar.update()
+                done = step + 1
+                epoch, within = divmod(done, self.order.steps_per_epoch)
+                ends, stop = within == 0 or done == total, self._any(bool(asked))
+                if done % LOG_EVERY == 0 or done % self.config.save_every == 0 or ends or stop:
+                    spent = time.monotonic() - begun
+                    minutes = self.progress.minutes + spent / 60
+                    self._log(bar, done, float(window) / (done - logged), done - logged, spent)
+                    self.progress = Progress(done, minutes)
+                    window.zero_()
+                    if done % self.config.save_every == 0 or ends or stop:
+                        self.save()
+                    if stop and not done == total:
+                        raise Interrupted(
+                            f"stopped after step {done} of {total}; all of it is in {self.out}: "
+                            "run the same command with --resume to go on."
+                        )
+                    if ends:
+                        self._validate(done)
+                        if on_epoch is not None:
+                            on_epoch(self, epoch + (within > 0))
+                    begun, logged = time.monotonic(), done
+
+    def save(self) -> None:
+        """Write the resumable state, and the model with its averaged weights."""
+        save_state(
+            self._state, self.trained, self.optimizer.optimizer, self.ema, self.progress,
+            self._settings(), self.is_main,
+        )  # fmt: skip
+        with self.averaged():
+            tensors = weights(self.model)
+            if self.is_main:
+                write(self.out / "model.safetensors", tensors, describe(self.model, self.made()))
+
+    def made(self) -> Info:
+        """`info`, with how far the model was trained and on what."""
+        made = {
+            **self.info.made,
+            "steps": self.progress.step,
+            "minutes": round(self.progress.minutes, 2),
+            "processes": self.accelerator.num_processes,
+            "device": _device_name(self.device),
+            "torch": torch.__version__,
+        }
+        return replace(self.info, made=made)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model is what a user would sample from: averaged weights, eval mode."""
+        self.model.eval()
+        with nullcontext() if self.ema is None else self.ema.swapped_in():
+            yield
+        self.model.train()
+
+    def _batches(self, start: int) -> Iterator[dict[str, Tensor]]:
+        self.order.start = start
+        return iter(DataLoader(self.data, batch_sampler=self.order))
+
+    def _step(self, step: int, batches: Iterator[dict[str, Tensor]]) -> Tensor:
+        """One optimiser step; the mean loss of this process's share, still on the device."""
+        config, parts = self.config, self.config.accumulate
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        mine = draws.share(torch.arange(config.batch, device=self.device), rank, world)
+        total = torch.zeros((), device=self.device)
+        for part, places in enumerate(mine.chunk(parts)):
+            last = part == parts - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.trained):
+                loss = self._loss(step, next(batches), places) / parts
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        if config.clip is not None:
+            self.accelerator.clip_grad_norm_(self.trained.parameters(), config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update()
+        return total
+
+    def _loss(self, step: int, batch: dict[str, Tensor], places: Tensor) -> Tensor:
+        seed, config = self.config.seed, self.config
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        x = batch.pop("x")
+        u = draws.times(seed, step, places, config.batch)
+        cond = {
+            name: draws.hide(seed, step, places, value, config.label_dropout)
+            for name, value in batch.items()
+            if name in self._conditions
+        }
+        t = self.model.schedule.training_time(u)
+        noise = draws.gaussian(seed, step, places, x)
+        loss: Tensor = self.trained(x, t=t, noise=noise, **cond)
+        return loss
+
+    @property
+    def _conditions(self) -> set[str]:
+        return set(getattr(self.model.backbone, "config", {}).get("conditions", {}))
+
+    def _settings(self) -> dict[str, Any]:
+        """What must be the same for a run to be gone on with."""
+        model = describe(self.model, self.info)
+        return {
+            **self.config.as_dict(),
+            "backbone": model["backbone"],
+            "schedule": model["schedule"],
+            "prediction": model["prediction"],
+            "weighting": model["weighting"],
+            "dataset": self.info.dataset,
+            "items": self.order.length,
+        }
+
+    def _log(self, bar: tqdm[Any], step: int, loss: float, steps: int, seconds: float) -> None:
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss stopped being a number before step {step}: use a lower learning rate; "
+                f"the last good state is in {self.out}."
+            )
+        rate = steps * self.config.batch / max(seconds, 1e-9)
+        bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} samples/s")
+        if self.journal is not None:
+            lr = learning_rate(self.config, step - 1)
+            minutes = self.progress.minutes + seconds / 60
+            self.journal.losses(step, step / self.order.steps_per_epoch, minutes, lr, loss, rate)
+
+    def _validate(self, step: int) -> None:
+        with self.averaged(), self.accelerator.autocast():
+            levels = validate(self.model, self.validation, self._conditions, self.config.seed)
+        if self.journal is not None:
+            self.journal.validation(step, levels)
+
+    def _any(self, mine: bool) -> bool:
+        """Whether any process was asked to stop: all must stop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return mine
+        asked = torch.tensor(float(mine), device=self.device)
+        return bool(self.accelerator.reduce(asked, "sum") > 0)
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """At optimiser step `step`, from 0: linear warm-up, then constant or half a cosine to 0."""
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    if config.decay == "constant":
+        return config.lr * warm
+    done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@contextmanager
+def _interruption() -> Iterator[list[int]]:
+    """Inside, Ctrl-C and SIGTERM only leave their number in the list; a second one kills."""
+    asked: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(number, previous[number])
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is threading.main_thread():
+        for number in previous:
+            signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _sized(data: Dataset[Any]) -> Sized:
+    if not isinstance(data, Sized) or len(data) == 0:
+        raise UserError("there is nothing to train on: the data set is empty.")
+    return data
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
