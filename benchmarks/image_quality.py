@@ -6,8 +6,7 @@
 The first samples one checkpoint with every solver at several numbers of network calls; the second
 samples every checkpoint in run folders with one solver. A measured row is kept in a CSV file at
 once and not measured again. Distances depend on the number of samples, so each stands beside the
-floor at that number: what as many training images measure. The slowest rows get fewer samples;
-for comparison with them every row is also judged by that many of its samples, and that is drawn.
+floor at that number: what as many training images measure.
 """
 
 from __future__ import annotations
@@ -28,11 +27,10 @@ from torch import Tensor
 
 import mmdiff
 from mmdiff.image.datasets import open_images
-from mmdiff.metrics.images import evaluate_images, sample_digits, stack
+from mmdiff.metrics.images import evaluate_images, sample_digits, stack, training_part
 from mmdiff.solvers import SOLVERS, Solver
 from mmdiff.training.checkpoints import Pretrained
 
-LONG = 1000  # from this many calls on, --count-long samples are made
 TRAINING_SOLVER, TRAINING_CALLS = "dpmpp2m", 25
 
 
@@ -45,29 +43,23 @@ class Row:
     solver: str
     calls: int
     count: int
-    common: int  # samples that every row has; the first ones are judged once more by themselves
     seed: int
+    precision: str  # of the network: float32, or bfloat16 by autocast
     steps: int
     minutes: float  # of training; 0 if the checkpoint does not say
     accuracy: float | None
     frechet: float
     floor: float
-    common_frechet: float
-    common_floor: float
     seconds: float  # of sampling
     machine: str
 
     @property
-    def key(self) -> tuple[str, str, int, int, int, int]:
-        return self.weights, self.solver, self.calls, self.count, self.common, self.seed
+    def key(self) -> tuple[str, str, int, int, int, str]:
+        return self.weights, self.solver, self.calls, self.count, self.seed, self.precision
 
     @property
     def ratio(self) -> float:
         return self.frechet / self.floor
-
-    @property
-    def common_ratio(self) -> float:
-        return self.common_frechet / self.common_floor
 
 
 def read(path: Path) -> list[Row]:
@@ -117,41 +109,41 @@ class Bench:
     path: Path
     test: Tensor
     train: Tensor
-    common: int
+    train_labels: Tensor
     seed: int
     batch: int
+    precision: str
 
     def __post_init__(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.rows = read(self.path)
 
     def measure(self, name: str, model: Pretrained, solver: str, calls: int, count: int) -> Row:
-        common = min(count, self.common)
-        key = (digest(model), solver, calls, count, common, self.seed)
+        key = (digest(model), solver, calls, count, self.seed, self.precision)
         found = next((row for row in self.rows if row.key == key), None)
         if found is not None:
             return found
         scheme = solver_for(solver, calls, model)
         start = time.perf_counter()
-        samples, labels = sample_digits(model, scheme, count, seed=self.seed, batch=self.batch)
+        wanted = training_part(self.train_labels, count)
+        bf16 = self.precision == "bfloat16"
+        with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=bf16):
+            samples, labels = sample_digits(model, scheme, wanted, seed=self.seed, batch=self.batch)
         seconds = time.perf_counter() - start
         report = evaluate_images(samples, labels, self.test, self.train, neighbours=False)
-        part = evaluate_images(samples[:common], None, self.test, self.train, neighbours=False)
         row = Row(
             model=name,
             weights=key[0],
             solver=solver,
             calls=calls,
             count=count,
-            common=common,
             seed=self.seed,
+            precision=self.precision,
             steps=scheme.steps,
             minutes=float(model.info.made.get("minutes", 0)),
             accuracy=report.accuracy,
             frechet=report.frechet,
             floor=report.floor,
-            common_frechet=part.frechet,
-            common_floor=part.floor,
             seconds=seconds,
             machine=machine(),
         )
@@ -163,8 +155,8 @@ class Bench:
 
 HEAD = (
     "| model | solver | calls | steps | samples | minutes of training | accuracy | Fréchet | floor "
-    "| ratio | Fréchet, first | floor | ratio | ms a digit |\n"
-    "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+    "| ratio | ms a digit |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 
@@ -173,28 +165,26 @@ def line(row: Row) -> str:
     return (
         f"| {row.model} | {row.solver} | {row.calls} | {row.steps} | {row.count} "
         f"| {row.minutes:.1f} | {accuracy} | {row.frechet:.4f} | {row.floor:.4f} "
-        f"| {row.ratio:.2f} | {row.common_frechet:.4f} ({row.common}) | {row.common_floor:.4f} "
-        f"| {row.common_ratio:.2f} | {1000 * row.seconds / row.count:.1f} |"
+        f"| {row.ratio:.2f} | {1000 * row.seconds / row.count:.1f} |"
     )
 
 
 def write_table(path: Path, title: str, rows: list[Row]) -> None:
     machines = "; ".join(sorted({row.machine for row in rows}))
-    text = "\n".join([f"# {title}", "", f"Measured on: {machines}.", "", HEAD, *map(line, rows)])
+    precisions = " and ".join(sorted({row.precision for row in rows}))
+    note = f"Measured on: {machines}; network in {precisions}."
+    text = "\n".join([f"# {title}", "", note, "", HEAD, *map(line, rows)])
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def plot(path: Path, groups: dict[str, list[tuple[float, Row]]], x_label: str, log: bool) -> None:
-    """Distance over floor, at the largest count that all share, and accuracy, against x."""
+    """Distance over floor, and accuracy, against x."""
     counts = {row.count for points in groups.values() for _, row in points}
-    ratio = "ratio" if len(counts) == 1 else "common_ratio"
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, points in groups.items():
         points = sorted(points, key=lambda point: point[0])
-        left.plot(
-            [x for x, _ in points], [getattr(row, ratio) for _, row in points], "o-", label=name
-        )
+        left.plot([x for x, _ in points], [row.ratio for _, row in points], "o-", label=name)
         read = [(x, row.accuracy) for x, row in points if row.accuracy is not None]
         if read:
             right.plot([x for x, _ in read], [100 * value for _, value in read], "o-", label=name)
@@ -216,8 +206,7 @@ def by_calls(bench: Bench, args: argparse.Namespace) -> None:
     for solver in args.solvers:
         groups[solver] = []
         for calls in args.calls:
-            count = args.count_long if calls >= LONG else args.count
-            row = bench.measure(name, model, solver, calls, count)
+            row = bench.measure(name, model, solver, calls, args.count)
             rows.append(row)
             groups[solver].append((float(calls), row))
             write_table(args.out / "image_quality.md", "Digits against network calls", rows)
@@ -260,8 +249,8 @@ def main() -> None:
     parser.add_argument("--training", nargs="+", type=Path, metavar="RUN_DIR")
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=list(SOLVERS))
     parser.add_argument("--calls", nargs="+", type=int, default=[5, 10, 20, 50, 100, 1000])
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--count-long", type=int, default=2_000, help=f"from {LONG} calls on")
+    parser.add_argument("--count", type=int, default=1_000)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -269,9 +258,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     test, _ = stack(open_images("mnist", "test", args.data_dir))
-    train, _ = stack(open_images("mnist", "train", args.data_dir))
+    train, train_labels = stack(open_images("mnist", "train", args.data_dir))
     name = "image_training_curve.csv" if args.training else "image_quality.csv"
-    bench = Bench(args.out / name, test, train, args.count_long, args.seed, args.batch)
+    bench = Bench(args.out / name, test, train, train_labels, args.seed, args.batch, args.precision)
     (by_training if args.training else by_calls)(bench, args)
 
 

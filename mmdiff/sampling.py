@@ -29,7 +29,7 @@ def sample(
     guidance: Guidance | float | None = None,
     on_step: OnStep | None = None,
     first: int = 0,
-    **cond: Tensor,
+    **cond: Tensor | None,
 ) -> Tensor:
     """Samples [B, C, *spatial].
 
@@ -47,13 +47,14 @@ def sample(
         on_step: called after each step as `on_step(i, t, x, x0)`: the step from 0, the time that it
             reached, the state there and the latest estimate of the clean signal.
         first: the index of the first sample.
-        cond: conditions by name, each [B, ...], such as `label` (int64 [B], -1 = none).
+        cond: conditions by name, each [B, ...], such as `label` (int64 [B], -1 = none); None is
+            as if left out.
 
     Raises:
         ValueError: an argument that does not fit the others.
     """
-    x, dtype, cond = _prepare(model, shape, seed, noise, first, cond)
-    estimate = _estimate(model, dtype, guidance, cond)
+    x, dtype, given = _prepare(model, shape, seed, noise, first, cond)
+    estimate = _estimate(model, dtype, guidance, given)
     return run(solver.plan(model.schedule), estimate, x, seed, first, on_step).to(dtype)
 
 
@@ -101,7 +102,7 @@ def picard(
     guidance: Guidance | float | None = None,
     tolerance: float = 1e-5,
     first: int = 0,
-    **cond: Tensor,
+    **cond: Tensor | None,
 ) -> tuple[Tensor, int]:
     """What `sample` gives, by rounds of one batched network call over all steps at once.
 
@@ -121,7 +122,7 @@ def picard(
         raise ValueError(f"picard needs a deterministic solver such as DDIM, not {solver}.")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be above 0, not {tolerance}.")
-    x, dtype, cond = _prepare(model, shape, seed, noise, first, cond)
+    x, dtype, given = _prepare(model, shape, seed, noise, first, cond)
     table = _recursion(plan).to(x)
     levels = torch.tensor([row.asked for row in plan.rows], dtype=x.dtype, device=x.device)
 
@@ -133,7 +134,7 @@ def picard(
         times = tuple(row.asked.t for row in plan.rows[skip : skip + parts])
         at = At(times, t, alpha.reshape(-1, *ones), sigma.reshape(-1, *ones))
         repeated = {
-            name: value.repeat(parts, *(1,) * (value.ndim - 1)) for name, value in cond.items()
+            name: value.repeat(parts, *(1,) * (value.ndim - 1)) for name, value in given.items()
         }
         estimate = _estimate(model, dtype, guidance, repeated)
         return estimate(states.flatten(0, 1), at).reshape(states.shape)
@@ -213,7 +214,7 @@ def _prepare(
     seed: int,
     noise: Tensor | None,
     first: int,
-    cond: dict[str, Tensor],
+    cond: dict[str, Tensor | None],
 ) -> tuple[Tensor, torch.dtype, dict[str, Tensor]]:
     """The initial state in float32 or wider, the dtype asked for, the conditions on its device."""
     shape = tuple(shape)
@@ -228,15 +229,16 @@ def _prepare(
         dtype = noise.dtype
         if noise.shape != shape:
             raise ValueError(f"noise has shape {list(noise.shape)}, not {list(shape)} as asked.")
-    for name, value in cond.items():
+    given = {name: value for name, value in cond.items() if value is not None}
+    for name, value in given.items():
         if value.ndim == 0 or len(value) != shape[0]:
             raise ValueError(
                 f"{name} must have one entry for each of {shape[0]} samples, "
                 f"but its shape is {list(value.shape)}."
             )
-    _check_label(model, cond.get("label"))
+    _check_label(model, given.get("label"))
     x = noise.to(torch.promote_types(dtype, torch.float32))
-    return x, dtype, {name: value.to(x.device) for name, value in cond.items()}
+    return x, dtype, {name: value.to(x.device) for name, value in given.items()}
 
 
 def _check_label(model: Diffusion, label: Tensor | None) -> None:

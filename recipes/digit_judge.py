@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mmdiff.image.datasets import open_images
 from mmdiff.metrics.frechet import frechet_distance
-from mmdiff.metrics.images import floor_images, stack
+from mmdiff.metrics.images import training_part, stack
 from mmdiff.metrics.judge import DigitJudge, load_judge, run_judge, save_judge
 
 ROTATION, SCALE, SHEAR, SHIFT = math.radians(12), 0.1, 0.1, 2 / 14  # 2 of 28 pixels
@@ -47,7 +47,7 @@ def train(x: Tensor, labels: Tensor, epochs: int, batch: int, rate: float) -> Di
                 with torch.autocast("cpu", torch.bfloat16):
                     loss = F.cross_entropy(judge(seen), labels[chosen])
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
                 schedule.step()
                 bar.update()
@@ -81,7 +81,7 @@ def write(
     save_judge(judge, out, {**notes, "test_accuracy": f"{accuracy:.4f}"})
     floors = {}
     for count in (1_000, 10_000):
-        features, _ = run_judge(judge, floor_images(x, count))
+        features, _ = run_judge(judge, training_part(x, count))
         floors[f"floor_{count}"] = frechet_distance(features, test_features)
     parameters = sum(p.numel() for p in judge.parameters())
     card = CARD.format(parameters=parameters, accuracy=accuracy, **notes, **floors)

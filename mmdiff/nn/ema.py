@@ -13,8 +13,8 @@ class EMA:
     """average <- decay * average + (1 - decay) * weights, after every optimiser step.
 
     Early on the decay is (1 + n) / (10 + n) after n updates, so that the first, random weights
-    are soon forgotten. The average lives beside the model and is swapped in: nothing is deep-copied,
-    so networks that cannot be copied safely are averaged just as well.
+    are soon forgotten. The average lives beside the model and is swapped in: nothing is
+    deep-copied, so networks that cannot be copied safely are averaged just as well.
 
     Args:
         model: whose parameters are averaged; buffers are not.
@@ -27,7 +27,7 @@ class EMA:
         self.decay = decay
         self.updates = 0
         self._names = [name for name, _ in model.named_parameters()]
-        self._weights = [parameter for _, parameter in model.named_parameters()]
+        self._weights: list[Tensor] = [parameter for _, parameter in model.named_parameters()]
         self._average = [parameter.detach().clone() for parameter in self._weights]
 
     @torch.no_grad()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _CONVS = {1: nn.Conv1d, 2: nn.Conv2d}
+_RESAMPLE: dict[tuple[int, bool], Callable[..., Tensor]] = {
+    (1, False): F.conv1d,
+    (2, False): F.conv2d,
+    (1, True): F.conv_transpose1d,
+    (2, True): F.conv_transpose2d,
+}
 _GROUPS = 8
 _HEAD = 32
 _FIR = (1.0, 3.0, 3.0, 1.0)
@@ -17,7 +24,7 @@ _FIR = (1.0, 3.0, 3.0, 1.0)
 def conv(
     dims: int, channels_in: int, channels_out: int, kernel: int, zero: bool = False
 ) -> nn.Module:
-    """A length-preserving convolution (odd `kernel`); with `zero`, one that starts as the zero map."""
+    """A convolution that keeps lengths (odd `kernel`); with `zero`, it starts as the zero map."""
     layer = _CONVS[dims](channels_in, channels_out, kernel, padding=kernel // 2)
     if zero:
         nn.init.zeros_(layer.weight)
@@ -84,7 +91,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Resample(nn.Module):
-    """Halve or double every side: the filter [1, 3, 3, 1] and a change of channels in one convolution.
+    """Halve or double every side: the filter [1, 3, 3, 1] and a mix of channels in one convolution.
 
     The filter is the B-spline that keeps most of the aliases (down) and images (up) out
     (Karras et al. 2020); it is fixed, the channel mix is learned. Multiplied out into a dense
@@ -108,8 +115,4 @@ class Resample(nn.Module):
         """[B, C, *spatial], even sides -> [B, C', *spatial / 2], or * 2."""
         mix = self.weight.t() if self.up else self.weight
         kernel = mix[(..., *(None,) * self.dims)] * self.fir
-        if self.up:
-            op = F.conv_transpose1d if self.dims == 1 else F.conv_transpose2d
-        else:
-            op = F.conv1d if self.dims == 1 else F.conv2d
-        return op(x, kernel, self.bias, stride=2, padding=1)
+        return _RESAMPLE[self.dims, self.up](x, kernel, self.bias, stride=2, padding=1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,7 @@ class UNet(nn.Module):
             self.up.append(nn.ModuleList(stages))
         self.middle = Stage(dims, channels[-1], attention[-1])
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
-        for fine, coarse in zip(channels[:-1], channels[1:], strict=True):
+        for fine, coarse in pairwise(channels):
             self.shrink.append(Resample(dims, fine, coarse, up=False))
             self.grow.append(Resample(dims, coarse, fine, up=True))
         self.head_norm = norm(channels[0])
@@ -116,7 +117,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, **cond: Tensor | None) -> Tensor:
         """x [B, in_channels, *spatial] -> [B, out_channels, *spatial].
 
-        `t` [B] is in [0, 1], and each condition int64 [B]. A condition that is left out, or is -1 for a sample, is "none".
+        `t` [B] is in [0, 1], and each condition int64 [B]. A condition that is left out, or is -1
+        for a sample, is "none".
         """
         sides = x.shape[2:]
         embedding = F.silu(self._embed(x, t, cond))
@@ -125,12 +127,12 @@ class UNet(nn.Module):
         for level, stages in enumerate(self.down):
             if level:
                 x = self.shrink[level - 1](x)
-            for stage in stages:
+            for stage in cast(nn.ModuleList, stages):
                 x = stage(x, embedding)
                 skips.append(x)
         x = self.middle(x, embedding)
         for level in reversed(range(len(self.up))):
-            for join, stage in self.up[level]:
+            for join, stage in cast(Iterable[tuple[Join, Stage]], self.up[level]):
                 x = stage(join(x, skips.pop()), embedding)
             if level:
                 x = self.grow[level - 1](x)

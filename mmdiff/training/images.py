@@ -181,9 +181,9 @@ def finish(trainer: Trainer, recipe: ImagePreset) -> None:
 def draw(trainer: Trainer, solver: Solver, count: int, on_step: Any = None) -> Tensor:
     """[count, C, H, W] samples; the classes take turns where there are any."""
     labels = getattr(trainer.model.backbone, "labels", 0)
-    cond = {"label": torch.arange(count) % labels} if labels else {}
-    shape = (count, *trainer.info.shape)
-    return sample(trainer.model, shape, solver, trainer.config.seed, on_step=on_step, **cond)
+    label = torch.arange(count) % labels if labels else None
+    shape, seed = (count, *trainer.info.shape), trainer.config.seed
+    return sample(trainer.model, shape, solver, seed, on_step=on_step, label=label)
 
 
 @torch.no_grad()

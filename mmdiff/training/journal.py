@@ -46,7 +46,8 @@ class Journal:
 
     def picture(self, name: str, image: Image.Image, step: int) -> None:
         """A picture, to TensorBoard."""
-        pixels = np.asarray(image.convert("RGB"))
+        pixels = np.frombuffer(image.convert("RGB").tobytes(), np.uint8)
+        pixels = pixels.reshape(image.height, image.width, 3)
         self._board.add_image(name, pixels, step, dataformats="HWC")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -40,13 +40,13 @@ def save_state(
     main: bool = True,
 ) -> None:
     """Write the state to `path`, whole or not at all. All processes call it, `main` writes."""
-    weights, optimizer_state = get_state_dict(model, optimizer, options=_WHOLE)
+    weights, moments = _states(model, optimizer)
     average = {} if ema is None else {name: whole(w) for name, w in ema.state_dict().items()}
     if not main:
         return
     tensors = {f"model/{name}": weight for name, weight in weights.items()}
     tensors |= {f"ema/{name}": weight for name, weight in average.items()}
-    for name, entries in optimizer_state["state"].items():
+    for name, entries in moments["state"].items():
         tensors |= {f"optimizer/{key}/{name}": value for key, value in entries.items()}
     description = {
         "step": progress.step,
@@ -77,17 +77,19 @@ def load_state(
     for name, tensor in parts["optimizer"].items():
         key, parameter = name.split("/", 1)
         entries.setdefault(parameter, {})[key] = tensor
-    _, fresh = get_state_dict(model, optimizer, options=_WHOLE)
+    _, moments = _states(model, optimizer)
+    weights = cast(dict[str, Any], parts["model"])
+    moments["state"] = entries
     set_state_dict(
-        model,
-        optimizer,
-        model_state_dict=parts["model"],
-        optim_state_dict={"state": entries, "param_groups": fresh["param_groups"]},
-        options=_WHOLE,
+        model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=_WHOLE
     )
     if ema is not None:
         ema.load_state_dict(parts["ema"], description["ema_updates"])
     return Progress(description["step"], description["minutes"])
+
+
+def _states(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    return cast(Any, get_state_dict(model, optimizer, options=_WHOLE))
 
 
 def _same_settings(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -279,7 +279,7 @@ def _interruption() -> Iterator[list[int]]:
 
     def note(number: int, _: object) -> None:
         asked.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if threading.current_thread() is threading.main_thread():

@@ -15,7 +15,12 @@ from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import open_images
 from mmdiff.metrics import images
-from mmdiff.metrics.images import evaluate_digit_model, evaluate_images, floor_images, sample_digits
+from mmdiff.metrics.images import (
+    evaluate_digit_model,
+    evaluate_images,
+    sample_digits,
+    training_part,
+)
 from mmdiff.metrics.judge import load_judge, run_judge
 from mmdiff.schedules import LinearBeta
 from mmdiff.solvers import DDIM, DDPM
@@ -60,7 +65,7 @@ def test_accuracy_and_classes_are_the_judges_reading() -> None:
 
 def test_training_images_measure_the_floor() -> None:
     test, train = pictures(150, 0), pictures(200, 1)
-    report = evaluate_images(floor_images(train, 80), None, test, train, neighbours=False)
+    report = evaluate_images(training_part(train, 80), None, test, train, neighbours=False)
     assert report.frechet == report.floor > 0
     assert report.ratio == 1
     assert report.count == 80
@@ -73,10 +78,10 @@ def test_the_test_set_is_at_distance_zero_of_itself() -> None:
     assert evaluate_images(test, None, test, train, neighbours=False).frechet < 1e-6
 
 
-def test_floor_images_are_nested_and_distinct() -> None:
+def test_training_part_are_nested_and_distinct() -> None:
     train = pictures(50, 0)
-    assert torch.equal(floor_images(train, 10), floor_images(train, 50)[:10])
-    assert len(set(floor_images(train, 50)[:, 0, 0, 0].tolist())) == 50
+    assert torch.equal(training_part(train, 10), training_part(train, 50)[:10])
+    assert len(set(training_part(train, 50)[:, 0, 0, 0].tolist())) == 50
 
 
 def test_flags_memorised_samples() -> None:
@@ -100,19 +105,20 @@ def test_report_as_text_and_json() -> None:
     assert "nearest" in text
 
 
-def test_samples_every_class_in_turn_whatever_the_batch() -> None:
+def test_samples_the_labels_it_is_given_whatever_the_batch() -> None:
     stored = pictures(10, 0)
+    wanted = torch.arange(25) * 7 % 10
     for batch in (4, 25):
-        x, labels = sample_digits(recital(stored), DDIM(5), 25, batch=batch, progress=False)
+        x, labels = sample_digits(recital(stored), DDIM(5), wanted, batch=batch, progress=False)
         assert labels is not None
-        assert torch.equal(labels, torch.arange(25) % 10)
+        assert torch.equal(labels, wanted)
         torch.testing.assert_close(x, stored[labels], rtol=0, atol=1e-5)
 
 
 def test_samples_without_labels_and_in_other_ranges() -> None:
     stored = pictures(10, 0)
     model = recital((stored + 1) / 2 * 5 + 2, labels=(), data_range=(2.0, 7.0))
-    x, labels = sample_digits(model, DDPM(7), 3, progress=False)
+    x, labels = sample_digits(model, DDPM(7), torch.zeros(3, dtype=torch.int64), progress=False)
     assert labels is None
     torch.testing.assert_close(x, stored[:1].expand(3, -1, -1, -1), rtol=0, atol=1e-5)
 
@@ -128,13 +134,18 @@ def test_samples_without_labels_and_in_other_ranges() -> None:
 )
 def test_refuses_models_of_other_things(info: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="only models of 1x28x28 digits"):
-        sample_digits(recital(pictures(10, 0), **info), DDIM(2), 2, progress=False)
+        sample_digits(
+            recital(pictures(10, 0), **info),
+            DDIM(2),
+            torch.zeros(2, dtype=torch.int64),
+            progress=False,
+        )
 
 
 def test_refuses_a_model_that_does_not_say_what_it_makes() -> None:
     model = Diffusion(Recital(pictures(10, 0)), LinearBeta(), "x0")
     with pytest.raises(UserError, match="loaded from a checkpoint"):
-        sample_digits(model, DDIM(2), 2, progress=False)
+        sample_digits(model, DDIM(2), torch.zeros(2, dtype=torch.int64), progress=False)
 
 
 def test_refuses_arguments_that_do_not_fit() -> None:
