@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mmdiff.image.datasets import open_images
 from mmdiff.metrics.frechet import frechet_distance
-from mmdiff.metrics.images import training_part, stack
+from mmdiff.metrics.images import stack, training_part
 from mmdiff.metrics.judge import DigitJudge, load_judge, run_judge, save_judge
 
 ROTATION, SCALE, SHEAR, SHIFT = math.radians(12), 0.1, 0.1, 2 / 14  # 2 of 28 pixels
