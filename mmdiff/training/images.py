@@ -143,7 +143,7 @@ def train_images(
 
 def watch(trainer: Trainer, recipe: ImagePreset, epoch: int) -> None:
     """After an epoch: the progress picture and a grid of samples, as PNG and in TensorBoard."""
-    with trainer.averaged(), trainer.accelerator.autocast():
+    with trainer.averaged():
         pictures = {
             "progress": denoising(trainer.model, trainer.validation, trainer.config.seed),
             "samples": grid(draw(trainer, recipe.preview, recipe.samples)),
@@ -168,7 +168,7 @@ def finish(trainer: Trainer, recipe: ImagePreset) -> None:
         if done in shown or done == len(plan):
             states.append(("end" if done == len(plan) else str(done), x[:8].cpu()))
 
-    with trainer.averaged(), trainer.accelerator.autocast():
+    with trainer.averaged():
         x = draw(trainer, recipe.solver, recipe.samples, on_step)
     if trainer.is_main:
         start = noise.normal(trainer.config.seed, torch.arange(8), -1, trainer.info.shape)

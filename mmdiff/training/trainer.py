@@ -70,7 +70,8 @@ class Trainer:
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("there is no CUDA device here: use --device cpu.")
-        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=device == "cpu")
+        # Precision is this trainer's own matter: accelerate would fix it for the whole process.
+        self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
         world = self.accelerator.num_processes
         if config.batch % (world * config.accumulate):
             raise ValueError(
@@ -136,15 +137,15 @@ class Trainer:
                     window.zero_()
                     if done % self.config.save_every == 0 or ends or stop:
                         self.save()
+                    if ends:
+                        self._validate(done)
+                        if on_epoch is not None:
+                            on_epoch(self, epoch + (within > 0))
                     if stop and not done == total:
                         raise Interrupted(
                             f"stopped after step {done} of {total}; all of it is in {self.out}: "
                             "run the same command with --resume to go on."
                         )
-                    if ends:
-                        self._validate(done)
-                        if on_epoch is not None:
-                            on_epoch(self, epoch + (within > 0))
                     begun, logged = time.monotonic(), done
 
     def save(self) -> None:
@@ -174,9 +175,13 @@ class Trainer:
     def averaged(self) -> Iterator[None]:
         """Inside, the model is what a user would sample from: averaged weights, eval mode."""
         self.model.eval()
-        with nullcontext() if self.ema is None else self.ema.swapped_in():
+        with nullcontext() if self.ema is None else self.ema.swapped_in(), self._autocast():
             yield
         self.model.train()
+
+    def _autocast(self) -> torch.autocast:
+        bf16 = self.config.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
 
     def _batches(self, start: int) -> Iterator[dict[str, Tensor]]:
         self.order.start = start
@@ -193,7 +198,10 @@ class Trainer:
         for part, places in enumerate(mine.chunk(parts)):
             last = part == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.trained):
-                loss = self._loss(step, next(batches), places) / parts
+                # For what the network itself draws, such as dropout.
+                torch.manual_seed(hash((config.seed, step, rank * parts + part)))
+                with self._autocast():
+                    loss = self._loss(step, next(batches), places) / parts
                 self.accelerator.backward(loss)
             total += loss.detach()
         if config.clip is not None:
@@ -250,7 +258,7 @@ class Trainer:
             self.journal.losses(step, step / self.order.steps_per_epoch, minutes, lr, loss, rate)
 
     def _validate(self, step: int) -> None:
-        with self.averaged(), self.accelerator.autocast():
+        with self.averaged():
             levels = validate(self.model, self.validation, self._conditions, self.config.seed)
         if self.journal is not None:
             self.journal.validation(step, levels)
