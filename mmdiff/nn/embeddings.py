@@ -36,4 +36,6 @@ class ClassEmbedding(nn.Module):
         self.none = classes
 
     def forward(self, index: Tensor) -> Tensor:
+        # An index past the last class is an error like any other, not "none".
+        index = index + (index >= self.none)
         return self.table(torch.where(index < 0, self.none, index))

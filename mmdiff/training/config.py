@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Optimizer = Literal["adam", "adamw"]
+Decay = Literal["constant", "cosine"]
+Precision = Literal["no", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,14 @@ class TrainingConfig:
     steps: int
     batch: int = 128
     lr: float = 1e-3
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    decay: Literal["constant", "cosine"] = "cosine"
+    optimizer: Optimizer = "adamw"
+    decay: Decay = "cosine"
     warmup: int = 0
     ema: float | None = 0.9995
     clip: float | None = 1.0
     accumulate: int = 1
     label_dropout: float = 0.1
-    precision: Literal["no", "bf16"] = "no"
+    precision: Precision = "no"
     save_every: int = 500
     seed: int = 0
 
@@ -44,6 +48,10 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulate", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name, kind in (("optimizer", Optimizer), ("decay", Decay), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {known}.")
         if not self.lr > 0:
             raise ValueError(f"lr must be above 0, not {self.lr}.")
         if not 0 <= self.label_dropout <= 1:

@@ -55,7 +55,8 @@ def _open(path: Path, columns: tuple[str, ...], step: int) -> Path:
     rows: list[list[str]] = []
     if step and path.exists():
         with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row and row[0].isdigit()]
+            # A kill in the middle of a row may have left a part of it.
+            rows = [row for row in list(csv.reader(file))[1:] if len(row) == len(columns)]
     with written_aside(path) as aside, aside.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *(row for row in rows if int(row[0]) <= step)])
     return path

@@ -68,7 +68,7 @@ def load_state(
     if not path.is_file():
         raise UserError(f"there is no run to resume: {path} does not exist.")
     tensors, description = read(path)
-    _same_settings(path, description["settings"], settings)
+    _same_settings(path, description.get("settings", {}), settings)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, rest = name.split("/", 1)

@@ -1,0 +1,137 @@
+"""The U-Net's blocks against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmdiff.nn.layers import Attention, Resample, ResBlock, norm
+
+
+def resample(dims: int, up: bool, weight: Tensor | None = None) -> Resample:
+    """A float64 Resample that mixes channels by `weight`; by default one channel, unchanged."""
+    weight = torch.ones(1, 1) if weight is None else weight
+    layer = Resample(dims, weight.shape[1], weight.shape[0], up).double()
+    layer.weight.detach().copy_(weight)
+    return layer
+
+
+def tone(omega: float, length: int) -> Tensor:
+    """e^(j omega n)."""
+    places = torch.arange(length, dtype=torch.float64)
+    return torch.polar(torch.ones_like(places), omega * places)
+
+
+def resample_tone(layer: Resample, omega: float, length: int = 64) -> Tensor:
+    wave = tone(omega, length)
+    return torch.complex(layer(wave.real[None, None]), layer(wave.imag[None, None]))[0, 0]
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("up", [False, True])
+def test_a_constant_stays_constant_inside(dims: int, up: bool) -> None:
+    y = resample(dims, up)(torch.full((1, 1, *(12,) * dims), 0.7, dtype=torch.float64))
+    assert y.shape[2:] == (24 if up else 6,) * dims
+    inside = y[(..., *(slice(1, -1),) * dims)]
+    torch.testing.assert_close(inside, torch.full_like(inside, 0.7), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("omega", [0.1, 1.0, math.pi / 2, 2.0, 2.6, 3.0, math.pi])
+def test_halving_attenuates_a_tone_by_the_cosine_cubed(omega: float) -> None:
+    """[1, 3, 3, 1] / 8 has the response cos^3(omega / 2), centred between two samples.
+
+    Above pi / 2 the tone is an alias: at 2.6 it is left at -34 dB, where a mean of two has -11.
+    """
+    y = resample_tone(resample(1, up=False), omega)[1:-1]
+    at = 2 * torch.arange(1, len(y) + 1, dtype=torch.float64) + 0.5
+    expected = math.cos(omega / 2) ** 3 * torch.polar(torch.ones_like(at), omega * at)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("omega", [0.1, 1.0, 2.0, 3.0])
+def test_doubling_leaves_of_a_tones_image_the_sine_cubed(omega: float) -> None:
+    """The tone omega / 2 at cos^3(omega / 4), its image omega / 2 + pi at sin^3(omega / 4)."""
+    y = resample_tone(resample(1, up=True), omega)[1:-1]
+    at = torch.arange(1, len(y) + 1, dtype=torch.float64) - 0.5
+    expected = torch.zeros_like(y)
+    for place in (omega / 2, omega / 2 + math.pi):
+        expected += math.cos(place / 2) ** 3 * torch.polar(torch.ones_like(at), place * at)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_two_dimensions_are_one_after_the_other(up: bool) -> None:
+    weight = torch.randn(3, 2, dtype=torch.float64)
+    x = torch.randn(2, 2, 6, 10, dtype=torch.float64)
+    both = resample(2, up, weight)(x)
+
+    def along_last(x: Tensor, mix: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 1, 3).flatten(0, 1)
+        return resample(1, up, mix)(rows).unflatten(0, (len(x), -1)).permute(0, 2, 1, 3)
+
+    wide = along_last(x, weight)
+    turned = along_last(wide.transpose(2, 3), torch.eye(3)).transpose(2, 3)
+    torch.testing.assert_close(both, turned, rtol=0, atol=1e-12)
+
+
+def test_the_filter_is_not_trained_or_stored() -> None:
+    layer = Resample(2, 2, 3, up=True)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+    assert not layer.fir.requires_grad
+
+
+def attention(channels: int) -> Attention:
+    layer = Attention(channels).double().eval()
+    for parameter in layer.parameters():
+        parameter.detach().normal_(std=0.3)
+    return layer
+
+
+def test_attention_does_not_care_for_the_order() -> None:
+    layer = attention(64)
+    x = torch.randn(2, 64, 15, dtype=torch.float64)
+    order = torch.randperm(15)
+    torch.testing.assert_close(layer(x[..., order]), layer(x)[..., order], rtol=0, atol=1e-12)
+    image = x.unflatten(2, (3, 5))
+    torch.testing.assert_close(layer(image).flatten(2), layer(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(16, 1), (64, 2)])
+def test_attention_is_torchs_own(channels: int, heads: int) -> None:
+    layer = attention(channels)
+    peer = nn.MultiheadAttention(channels, heads, batch_first=True).double()
+    state = {
+        "in_proj_weight": layer.qkv.weight, "in_proj_bias": layer.qkv.bias,
+        "out_proj.weight": layer.out.weight, "out_proj.bias": layer.out.bias,
+    }  # fmt: skip
+    peer.load_state_dict(state)
+    x = torch.randn(2, channels, 9, dtype=torch.float64)
+    tokens = layer.norm(x).transpose(1, 2)
+    expected = x + peer(tokens, tokens, tokens)[0].transpose(1, 2)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)
+
+
+def test_blocks_start_as_the_identity() -> None:
+    x = torch.randn(2, 16, 5, 7)
+    assert torch.equal(ResBlock(2, 16, 8)(x, torch.randn(2, 8)), x)
+    assert torch.equal(Attention(16)(x), x)
+
+
+def test_the_embedding_scales_and_shifts() -> None:
+    block = ResBlock(1, 8, 4).double()
+    block.conv_out.weight.detach().zero_()  # type: ignore[union-attr, operator]
+    block.conv_out.weight.detach()[:, :, 1] = torch.eye(8)  # type: ignore[index, union-attr]
+    x = torch.randn(2, 8, 6, dtype=torch.float64)
+    embedding = torch.randn(2, 4, dtype=torch.float64)
+    scale, shift = block.modulation(embedding)[..., None].chunk(2, dim=1)
+    inner = block.norm_out(block.conv_in(nn.functional.silu(block.norm_in(x))))
+    expected = x + nn.functional.silu(inner * (1 + scale) + shift)
+    torch.testing.assert_close(block(x, embedding), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 8), (12, 4), (3, 1), (1, 1)])
+def test_groups(channels: int, groups: int) -> None:
+    assert norm(channels).num_groups == groups
