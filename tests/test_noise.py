@@ -11,7 +11,7 @@ from torch import Tensor
 from mmdiff import noise
 
 IDS = torch.arange(8)
-COUNT = 1 << 18
+COUNT = 1 << 20
 
 
 def draw(seed: int = 0, sample: int = 0, step: int = 0, stream: int = 0) -> Tensor:

@@ -227,6 +227,12 @@ def test_the_host_never_waits_for_cuda(solver: Solver, dtype: torch.dtype) -> No
     torch.testing.assert_close(x.cpu(), wanted, rtol=0, atol=atol)
 
 
+def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None:
+    model.backbone.labels = 0  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="made without labels"):
+        mmdiff.sample(model, (4, 1, 4), DDIM(2), label=torch.full((4,), -1))
+
+
 @pytest.mark.parametrize(
     ("shape", "arguments", "words"),
     [
