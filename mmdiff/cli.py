@@ -157,7 +157,8 @@ def sample(
                 guidance=guidance,
                 on_step=on_step,
                 first=first,
-                **({} if index is None else {"label": index[first : first + size]}),
+                clip=model.info.data_range,
+                label=None if index is None else index[first : first + size],
             )
             writer.batch(x)
     writer.finish()

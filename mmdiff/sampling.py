@@ -29,6 +29,7 @@ def sample(
     guidance: Guidance | float | None = None,
     on_step: OnStep | None = None,
     first: int = 0,
+    clip: tuple[float, float] | None = None,
     **cond: Tensor | None,
 ) -> Tensor:
     """Samples [B, C, *spatial].
@@ -47,6 +48,8 @@ def sample(
         on_step: called after each step as `on_step(i, t, x, x0)`: the step from 0, the time that it
             reached, the state there and the latest estimate of the clean signal.
         first: the index of the first sample.
+        clip: the range of the data, that every estimate of x0 is clipped to, as in the program of
+            Ho et al. 2020; where the network errs most, near t = 1, this keeps it in bounds.
         cond: conditions by name, each [B, ...], such as `label` (int64 [B], -1 = none); None is
             as if left out.
 
@@ -54,7 +57,7 @@ def sample(
         ValueError: an argument that does not fit the others.
     """
     x, dtype, given = _prepare(model, shape, seed, noise, first, cond)
-    estimate = _estimate(model, dtype, guidance, given)
+    estimate = _estimate(model, dtype, guidance, clip, given)
     return run(solver.plan(model.schedule), estimate, x, seed, first, on_step).to(dtype)
 
 
@@ -102,6 +105,7 @@ def picard(
     guidance: Guidance | float | None = None,
     tolerance: float = 1e-5,
     first: int = 0,
+    clip: tuple[float, float] | None = None,
     **cond: Tensor | None,
 ) -> tuple[Tensor, int]:
     """What `sample` gives, by rounds of one batched network call over all steps at once.
@@ -136,7 +140,7 @@ def picard(
         repeated = {
             name: value.repeat(parts, *(1,) * (value.ndim - 1)) for name, value in given.items()
         }
-        estimate = _estimate(model, dtype, guidance, repeated)
+        estimate = _estimate(model, dtype, guidance, clip, repeated)
         return estimate(states.flatten(0, 1), at).reshape(states.shape)
 
     # After round k the first k estimates are exact, and are not asked for again.
@@ -195,17 +199,21 @@ def _estimate(
     model: Diffusion,
     dtype: torch.dtype,
     guidance: Guidance | float | None,
+    clip: tuple[float, float] | None,
     cond: dict[str, Tensor],
 ) -> Estimate:
     def x0(x: Tensor, at: At, **cond: Tensor) -> Tensor:
         return model.x0(x, at, dtype, **cond)
 
-    if guidance is None:
-        return lambda x, at: x0(x, at, **cond)
-    if "label" not in cond:
+    def guided(x: Tensor, at: At) -> Tensor:
+        return x0(x, at, **cond) if scale is None else scale.estimate(x0, x, at, **cond)
+
+    if guidance is not None and "label" not in cond:
         raise ValueError("guidance needs a label for each sample: pass label=.")
-    guided = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
-    return lambda x, at: guided.estimate(x0, x, at, **cond)
+    if clip is not None and not clip[0] < clip[1]:
+        raise ValueError(f"clip must be a range (low, high), not {clip}.")
+    scale = Guidance(guidance) if isinstance(guidance, int | float) else guidance
+    return guided if clip is None else lambda x, at: guided(x, at).clamp(*clip)
 
 
 def _prepare(

@@ -227,6 +227,21 @@ def test_the_host_never_waits_for_cuda(solver: Solver, dtype: torch.dtype) -> No
     torch.testing.assert_close(x.cpu(), wanted, rtol=0, atol=atol)
 
 
+@each_solver
+def test_estimates_are_clipped_where_asked(solver: Solver, model: Diffusion) -> None:
+    seen: list[Tensor] = []
+    wide = mmdiff.sample(model, SHAPE, solver, clip=(-1e9, 1e9))
+    assert torch.equal(wide, mmdiff.sample(model, SHAPE, solver))
+    low, high = -0.02, 0.03
+    assert wide.min() < low
+    assert wide.max() > high
+    x = mmdiff.sample(
+        model, SHAPE, solver, clip=(low, high), on_step=lambda i, t, x, x0: seen.append(x0)
+    )
+    assert all(low <= x0.min() and x0.max() <= high for x0 in seen)
+    torch.testing.assert_close(x, seen[-1], rtol=0, atol=1e-6)  # the last step goes to x0
+
+
 def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None:
     model.backbone.labels = 0  # type: ignore[assignment]
     with pytest.raises(ValueError, match="made without labels"):
@@ -236,6 +251,7 @@ def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None
 @pytest.mark.parametrize(
     ("shape", "arguments", "words"),
     [
+        ((4, 1, 4), {"clip": (1.0, -1.0)}, "clip must be a range"),
         ((4,), {}, r"shape must be all of \[batch, channels, \*spatial\]"),
         ((0, 1, 4), {}, "shape must be"),
         ((4, 1, 4), {"noise": torch.zeros(1, 1, 4)}, r"noise has shape \[1, 1, 4\]"),

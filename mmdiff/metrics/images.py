@@ -168,7 +168,10 @@ def sample_digits(
             cond: dict[str, Any] = {}
             if info.labels:
                 cond["label"] = labels[first : first + size].to(device)
-            x = sample(model, shape, solver, seed, guidance=guidance, first=first, **cond)
+            x = sample(
+                model, shape, solver, seed,
+                guidance=guidance, first=first, clip=info.data_range, **cond,
+            )  # fmt: skip
             parts.append(x.float().cpu().sub(low).div((high - low) / 2).sub(1).clamp(-1, 1))
             bar.update(size)
     return torch.cat(parts), labels if info.labels else None

@@ -23,7 +23,7 @@ from mmdiff.image.pictures import (
 )
 from mmdiff.nn import UNet
 from mmdiff.prediction import Weighting
-from mmdiff.sampling import sample
+from mmdiff.sampling import OnStep, sample
 from mmdiff.schedules import LinearBeta
 from mmdiff.solvers import DDPM, DPMpp2M, Solver
 from mmdiff.training.checkpoints import Info
@@ -44,6 +44,7 @@ class ImagePreset:
         solver: draws the samples of a finished run.
         preview: draws the samples after an epoch.
         samples: how many, for either.
+        clip: keep every estimate of x0 within the data's range, see `sample`.
         weighting: of the loss, see `mmdiff.prediction.loss_weight`.
         training: arguments of `TrainingConfig` but for its steps and seed.
     """
@@ -53,6 +54,7 @@ class ImagePreset:
     solver: Solver
     preview: Solver
     samples: int
+    clip: bool = True
     weighting: Weighting = "uniform"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -78,6 +80,7 @@ PRESETS = {
         solver=DDPM(1000),
         preview=DPMpp2M(20),
         samples=28,
+        clip=False,
         training={
             "batch": 28,
             "lr": 1e-4,
@@ -146,7 +149,7 @@ def watch(trainer: Trainer, recipe: ImagePreset, epoch: int) -> None:
     with trainer.averaged():
         pictures = {
             "progress": denoising(trainer.model, trainer.validation, trainer.config.seed),
-            "samples": grid(draw(trainer, recipe.preview, recipe.samples)),
+            "samples": grid(draw(trainer, recipe, recipe.preview)),
         }
     if trainer.journal is not None:
         for name, picture in pictures.items():
@@ -169,7 +172,7 @@ def finish(trainer: Trainer, recipe: ImagePreset) -> None:
             states.append(("end" if done == len(plan) else str(done), x[:8].cpu()))
 
     with trainer.averaged():
-        x = draw(trainer, recipe.solver, recipe.samples, on_step)
+        x = draw(trainer, recipe, recipe.solver, on_step)
     if trainer.is_main:
         start = noise.normal(trainer.config.seed, torch.arange(8), -1, trainer.info.shape)
         states.insert(0, ("start", start))
@@ -178,12 +181,22 @@ def finish(trainer: Trainer, recipe: ImagePreset) -> None:
         save_gif(frames, trainer.out / "reverse.gif")
 
 
-def draw(trainer: Trainer, solver: Solver, count: int, on_step: Any = None) -> Tensor:
-    """[count, C, H, W] samples; the classes take turns where there are any."""
+def draw(
+    trainer: Trainer, recipe: ImagePreset, solver: Solver, on_step: OnStep | None = None
+) -> Tensor:
+    """[recipe.samples, C, H, W]; the classes take turns where there are any."""
+    count = recipe.samples
     labels = getattr(trainer.model.backbone, "labels", 0)
     label = torch.arange(count) % labels if labels else None
-    shape, seed = (count, *trainer.info.shape), trainer.config.seed
-    return sample(trainer.model, shape, solver, seed, on_step=on_step, label=label)
+    return sample(
+        trainer.model,
+        (count, *trainer.info.shape),
+        solver,
+        trainer.config.seed,
+        on_step=on_step,
+        clip=trainer.info.data_range if recipe.clip else None,
+        label=label,
+    )
 
 
 @torch.no_grad()
