@@ -177,7 +177,7 @@ def test_png_says_how_it_was_made(run: Any, labelled: Path) -> None:
         assert text["Software"] == f"mmdiff {mmdiff.__version__}"
         assert "Generated" in text["Description"]
         assert text["Model"] == f"{labelled.parent.name}/model"
-        assert (text["Seed"], text["Solver"], text["Steps"]) == ("9", "ddim", "3")
+        assert (text["Seed"], text["Solver"], text["Steps"]) == ("9", "DDIM", "3")
         assert text["Guidance"] == "1.5"
 
 

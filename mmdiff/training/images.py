@@ -22,6 +22,7 @@ from mmdiff.image.pictures import (
     save_png,
 )
 from mmdiff.nn import UNet
+from mmdiff.notes import generated
 from mmdiff.prediction import Weighting
 from mmdiff.sampling import OnStep, sample
 from mmdiff.schedules import LinearBeta
@@ -176,9 +177,10 @@ def finish(trainer: Trainer, recipe: ImagePreset) -> None:
     if trainer.is_main:
         start = noise.normal(trainer.config.seed, torch.arange(8), -1, trainer.info.shape)
         states.insert(0, ("start", start))
-        save_png(grid(x), trainer.out / "samples.png")
-        save_png(reverse_process_picture(states), trainer.out / "reverse.png")
-        save_gif(frames, trainer.out / "reverse.gif")
+        note = generated(f"{trainer.out.name}/model", trainer.config.seed, recipe.solver)
+        save_png(grid(x), trainer.out / "samples.png", note)
+        save_png(reverse_process_picture(states), trainer.out / "reverse.png", note)
+        save_gif(frames, trainer.out / "reverse.gif", note=note)
 
 
 def draw(
