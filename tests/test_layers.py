@@ -18,6 +18,7 @@ LAYERS = (
     {"diffusion", "solvers"},
     {"guidance", "sampling"},
     {"nn"},
+    {"notes"},
     {"image", "audio"},
     {"training", "metrics"},
 )
