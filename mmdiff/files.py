@@ -23,3 +23,9 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def discard_leftovers(folder: Path) -> None:
+    """Remove what killed writers left below `folder`, where nobody else may be writing now."""
+    for path in folder.rglob(".*.part*"):
+        path.unlink(missing_ok=True)

@@ -12,7 +12,8 @@ and the times of a batch are spread evenly over 1..1000.
 weights, a falling learning rate, averaged weights and bfloat16.
 
 Another data set is another word, such as `--dataset fashion-mnist` or `--dataset folder:pictures`.
-Several processes: `accelerate launch --num_processes 2 recipes/mnist_eps.py --preset fast`.
+Several processes: `accelerate launch --multi_gpu --num_processes 2 recipes/mnist_eps.py`; without
+--multi_gpu accelerate starts one where there are not several GPUs, with it also on a CPU.
 
 The folder `--out` gets
 

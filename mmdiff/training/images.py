@@ -175,7 +175,8 @@ def finish(trainer: Trainer, recipe: ImagePreset) -> None:
     with trainer.averaged():
         x = draw(trainer, recipe, recipe.solver, on_step)
     if trainer.is_main:
-        start = noise.normal(trainer.config.seed, torch.arange(8), -1, trainer.info.shape)
+        first = torch.arange(len(x[:8]))
+        start = noise.normal(trainer.config.seed, first, -1, trainer.info.shape)
         states.insert(0, ("start", start))
         note = generated(f"{trainer.out.name}/model", trainer.config.seed, recipe.solver)
         save_png(grid(x), trainer.out / "samples.png", note)

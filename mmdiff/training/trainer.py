@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import Interrupted, UserError
+from mmdiff.files import discard_leftovers
 from mmdiff.nn import EMA
 from mmdiff.training import draws
 from mmdiff.training.checkpoints import Info, describe, weights, write
@@ -96,6 +97,8 @@ class Trainer:
         self.ema = None if config.ema is None else EMA(self.model, config.ema)
         self.progress = Progress()
         if resume:
+            if self.is_main:
+                discard_leftovers(out)
             self.progress = load_state(
                 self._state, self.trained, self.optimizer.optimizer, self.ema, self._settings()
             )
@@ -135,12 +138,12 @@ class Trainer:
                     self._log(bar, done, float(window) / (done - logged), done - logged, spent)
                     self.progress = Progress(done, minutes)
                     window.zero_()
-                    if done % self.config.save_every == 0 or ends or stop:
-                        self.save()
                     if ends:
                         self._validate(done)
-                        if on_epoch is not None:
-                            on_epoch(self, epoch + (within > 0))
+                    if done % self.config.save_every == 0 or ends or stop:
+                        self.save()
+                    if ends and on_epoch is not None:
+                        on_epoch(self, epoch + (within > 0))
                     if stop and not done == total:
                         raise Interrupted(
                             f"stopped after step {done} of {total}; all of it is in {self.out}: "

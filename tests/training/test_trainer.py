@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 import shutil
 import signal
@@ -38,7 +37,7 @@ class Signalling(Waves):
         self.left -= 1
         if self.left == 0:
             for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
+                signal.raise_signal(self.number)
         return super().__getitem__(index)
 
 
@@ -90,7 +89,9 @@ def test_work_since_the_last_save_is_done_again(tmp_path: Path, reference: Path)
     (tmp_path / "early").rename(tmp_path / "resume")
     with (tmp_path / "losses.csv").open("a") as file:
         file.write("1")  # a row that was being written
+    (tmp_path / "resume" / ".state.4711.part.safetensors").write_text("a file likewise")
     trainer(tmp_path, resume=True).fit()
+    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["state.safetensors"]
     assert_same_run(tmp_path, reference)
     assert figures(tmp_path, "losses.csv") == figures(reference, "losses.csv")
 
