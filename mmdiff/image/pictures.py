@@ -7,7 +7,6 @@ RGB. A value beyond the data range is clipped, NaN is refused.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from mmdiff.errors import UserError
+from mmdiff.files import written_aside
 
 Range = tuple[float, float]
 
@@ -156,15 +156,9 @@ def save_gif(
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` write beside `path` and rename, so that a full disk leaves no half file."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with written_aside(path) as aside:
             save(aside)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
 
