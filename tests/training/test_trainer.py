@@ -117,10 +117,14 @@ def test_an_interruption_at_the_last_step_comes_too_late(tmp_path: Path, referen
 
 
 def test_a_second_interruption_does_not_wait(tmp_path: Path) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        trainer(tmp_path, data=Signalling(signal.SIGINT, 20, times=2)).fit()
-    assert signal.getsignal(signal.SIGINT) is handler
+    # A shell that started this in the background has SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer(tmp_path, data=Signalling(signal.SIGINT, 20, times=2)).fit()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_the_network_draws_is_repeated_too(

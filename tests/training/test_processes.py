@@ -1,0 +1,126 @@
+"""Training in processes of its own: killed at any moment, and several together."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from train_tiny import assert_same_run, figures, state, trainer
+
+from mmdiff import load
+from mmdiff.training.images import train_images
+
+ROOT = Path(__file__).parents[2]
+DRIVER = Path(__file__).parent / "train_tiny.py"
+# Named after GPUs, this is how accelerate starts several processes on one machine of any kind.
+LAUNCH = (
+    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"),
+    *("--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--main_process_port", "0"),
+)
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """One thread a process, and this checkout whether it is installed or not."""
+    paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+    }
+
+
+def vector(tensors: dict[str, torch.Tensor], prefix: str = "") -> torch.Tensor:
+    """All tensors whose names begin with `prefix`, in the order of their names."""
+    names = sorted(name for name in tensors if name.startswith(prefix))
+    return torch.cat([tensors[name].detach().flatten() for name in names])
+
+
+def wait_for_save(process: subprocess.Popen[bytes], file: Path, before: float) -> None:
+    while process.poll() is None and not (file.exists() and file.stat().st_mtime > before):
+        time.sleep(0.01)
+
+
+def test_killed_runs_go_on_exactly(tmp_path: Path, environment: dict[str, str]) -> None:
+    out, reference = tmp_path / "killed", tmp_path / "reference"
+    file = out / "resume" / "state.safetensors"
+    draw = random.Random(4)
+    command = [sys.executable, str(DRIVER), str(out), "--steps", "60"]
+    for again in ([], ["--resume"]):
+        before = file.stat().st_mtime if again else 0.0
+        with subprocess.Popen(
+            [*command, *again, "--delay", "0.01"], env=environment, stderr=subprocess.DEVNULL
+        ) as process:
+            wait_for_save(process, file, before)
+            time.sleep(draw.uniform(0, 0.3))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = trainer(out, resume=True, steps=60)
+        assert 0 < run.progress.step < 60
+        run.fit()
+        trainer(reference, steps=60).fit()
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_run(out, reference)
+    assert figures(out, "losses.csv") == figures(reference, "losses.csv")
+
+
+def test_two_processes_train_as_one(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "two"
+    command = [*LAUNCH, str(DRIVER), str(out), "--steps", "4", "--accumulate", "2"]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=280)
+    trainer(tmp_path / "one", steps=4, accumulate=2).fit()
+    tensors, description = state(out)
+    expected, expected_description = state(tmp_path / "one")
+    assert description == expected_description
+    assert load(out / "model.safetensors").info.made["processes"] == 2
+    fresh = vector(dict(trainer(tmp_path / "fresh").model.named_parameters()))
+    # As a whole: where a gradient is 0 but for rounding, Adam's step is not.
+    for part, start in (("model/", fresh), ("ema/", fresh), ("optimizer/exp_avg/", 0 * fresh)):
+        way, there = (vector(of, part) - start for of in (expected, tensors))
+        assert way.norm() > 0
+        assert (there - way).norm() < 1e-3 * way.norm()
+    # One process goes on with what two began.
+    trainer(out, resume=True, steps=5, accumulate=2).fit()
+    assert state(out)[1]["step"] == 5
+
+
+def test_the_recipe_in_two_processes(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The gradient of the first step is that of one process, to the precision of bfloat16."""
+    pictures = tmp_path / "pictures"
+    draw = random.Random(5)
+    for index in range(40):
+        folder = pictures / ("dark" if index % 2 else "bright")
+        folder.mkdir(parents=True, exist_ok=True)
+        base = 60 if index % 2 else 200
+        pixels = bytes(base + draw.randrange(-40, 40) for _ in range(64))
+        Image.frombytes("L", (8, 8), pixels).save(folder / f"{index}.png")
+    dataset, two = f"folder:{pictures}", tmp_path / "two"
+    recipe = [str(ROOT / "recipes" / "mnist_eps.py"), "--preset", "fast", "--dataset", dataset]
+    options = ["--steps", "1", "--out", str(two), "--device", "cpu"]
+    subprocess.run(
+        [*LAUNCH, *recipe, *options], env=environment, check=True, capture_output=True, timeout=280
+    )
+    train_images("fast", dataset, tmp_path / "one", steps=1, device="cpu")
+    tensors, expected = state(two)[0], state(tmp_path / "one")[0]
+    assert tensors.keys() == expected.keys()
+    gradient, whole = (vector(of, "optimizer/exp_avg/") for of in (tensors, expected))
+    assert whole.norm() > 0
+    assert (gradient - whole).norm() < 0.02 * whole.norm()
+    for name in ("samples.png", "reverse.png", "reverse.gif", "losses.csv", "model.safetensors"):
+        assert (two / name).is_file()
+    model = load(two / "model.safetensors")
+    assert model.info.labels == ("bright", "dark")
+    assert model.info.made["processes"] == 2
