@@ -29,7 +29,8 @@ import mmdiff
 from mmdiff.errors import Interrupted
 from mmdiff.image.datasets import Images, open_images
 from mmdiff.metrics.images import evaluate_images, sample_digits, stack, training_part
-from mmdiff.training.checkpoints import Info, read
+from mmdiff.tensorfile import read
+from mmdiff.training.checkpoints import Info
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.images import PRESETS
 from mmdiff.training.trainer import Trainer

@@ -35,7 +35,7 @@ from mmdiff import Diffusion, Info, LinearBeta, load
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import Images, open_images
 from mmdiff.nn import UNet
-from mmdiff.training.checkpoints import read
+from mmdiff.tensorfile import read
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.trainer import Trainer
 

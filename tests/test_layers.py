@@ -18,7 +18,7 @@ LAYERS = (
     {"diffusion", "solvers"},
     {"guidance", "sampling"},
     {"nn"},
-    {"notes"},
+    {"notes", "tensorfile"},
     {"image", "audio"},
     {"training", "metrics"},
 )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmdiff.errors import UserError
-from mmdiff.files import written_aside
+from mmdiff.tensorfile import read, write
 
 BUNDLED = Path(__file__).parent.parent / "zoo" / "digit_judge.safetensors"
-FORMAT = "mmdiff digit judge 1"
+KIND = "digit judge"
 
 
 def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
@@ -78,9 +75,7 @@ def save_judge(judge: DigitJudge, path: Path, notes: Mapping[str, str]) -> None:
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in judge.state_dict().items()
     }
-    header = {**notes, "format": FORMAT, "sha256": _digest(state)}
-    with written_aside(path) as aside:
-        save_file(state, aside, metadata=header)
+    write(path, state, {**notes, "kind": KIND})
 
 
 def load_judge(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -> DigitJudge:
@@ -88,31 +83,12 @@ def load_judge(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -
 
     Raises UserError for a file that is missing, cut, edited or not a judge.
     """
-    path = Path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; recipes/digit_judge.py makes one.") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}).") from None
-    if header.get("format") != FORMAT:
-        raise UserError(f"{path} is not a digit judge: recipes/digit_judge.py makes one.")
-    if header.get("sha256") != _digest(state):
-        raise UserError(f"{path} was damaged or edited after it was made; restore the original.")
+    state, description = read(Path(path))
     judge = DigitJudge()
     try:
+        if description.get("kind") != KIND:
+            raise RuntimeError
         judge.load_state_dict(state)
     except RuntimeError:
-        raise UserError(f"{path} does not hold the weights of this digit judge.") from None
+        raise UserError(f"{path} is no digit judge: recipes/digit_judge.py makes one.") from None
     return judge.to(device).eval()
-
-
-def _digest(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name]
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()

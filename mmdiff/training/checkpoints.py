@@ -1,40 +1,30 @@
 """One file that holds a model: weights, and all that is needed to sample from it.
 
-A checkpoint is a safetensors file whose header carries a JSON description and the SHA-256 of the
-whole file (taken with zeros in the digest's own place), so that any cut or changed byte is found.
-Nothing in it is executed: no pickle, and only the backbones named here are ever built.
+A `tensorfile` of the backbone's weights and a description of all else. Loading it runs no pickle,
+and builds only the backbones that are named here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as parse_tensors
-from safetensors.torch import save as pack_tensors
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
-from mmdiff.files import written_aside
 from mmdiff.schedules import from_config
+from mmdiff.tensorfile import read, write
 
-FORMAT = 1
 BACKBONES = {
     "UNet": "mmdiff.nn.unet",
     "DiffUNet": "mmdiff.image.diffunet",
 }
 ZOO = Path(__file__).parent.parent / "zoo"
-
-_NO_DIGEST = "0" * 64
-_DIGEST = re.compile(rb'(?<="sha256":")[0-9a-f]{64}(?=")')
 
 
 @dataclass(frozen=True)
@@ -160,62 +150,3 @@ def find(path: str | Path) -> Path:
             f"or a bundled model ({', '.join(bundled()) or 'none here'})."
         )
     return path
-
-
-def write(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """A file that `read` reads: complete or not at all."""
-    with written_aside(path) as aside:
-        aside.write_bytes(_pack(tensors, {"format": FORMAT, **description}))
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a checkpoint; UserError unless every byte is as it was written."""
-    data = path.read_bytes()
-    header = _header(path, data)
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict) or "mmdiff" not in metadata:
-        raise UserError(f"{path} is a safetensors file, but not one that mmdiff wrote.")
-    end = 8 + int.from_bytes(data[:8], "little")
-    blank, count = _DIGEST.subn(_NO_DIGEST.encode(), data[:end])
-    if count != 1 or _sha256(blank, data[end:]) != metadata.get("sha256"):
-        raise UserError(f"{path} is damaged (its checksum is wrong): get or make it again.")
-    description: dict[str, Any] = json.loads(metadata["mmdiff"])
-    if description.get("format") != FORMAT:
-        raise UserError(
-            f"{path} has format {description.get('format')}, this mmdiff reads {FORMAT}: "
-            "use the version of mmdiff that wrote it."
-        )
-    return parse_tensors(data), description
-
-
-def _header(path: Path, data: bytes) -> dict[str, Any]:
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > len(data) - 8:
-        # Only now: a sound file's length may well begin with the byte that begins a pickle.
-        if data[:2] == b"PK" or data[:1] == b"\x80":
-            raise UserError(
-                f"{path} is a pickle, which mmdiff never opens: it reads .safetensors only."
-            )
-        raise UserError(f"{path} is cut short, or is no safetensors file: get or make it again.")
-    try:
-        header = json.loads(data[8 : 8 + length])
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        header = None
-    if not isinstance(header, dict):
-        raise UserError(f"{path} is no safetensors file, or is damaged: get or make it again.")
-    return header
-
-
-def _pack(tensors: dict[str, Tensor], description: dict[str, Any]) -> bytes:
-    metadata = {"mmdiff": json.dumps(description), "sha256": _NO_DIGEST}
-    data = pack_tensors(tensors, metadata)
-    end = 8 + int.from_bytes(data[:8], "little")
-    digest = _sha256(data[:end], data[end:])
-    return _DIGEST.sub(digest.encode(), data[:end], count=1) + data[end:]
-
-
-def _sha256(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()

@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 
 from mmdiff.errors import UserError
 from mmdiff.nn import EMA
-from mmdiff.training.checkpoints import read, whole, write
+from mmdiff.tensorfile import read, write
+from mmdiff.training.checkpoints import whole
 
 # Whole tensors on the CPU, however the processes hold them (DDP, FSDP or neither).
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)

@@ -23,8 +23,9 @@ from mmdiff.diffusion import Diffusion
 from mmdiff.errors import Interrupted, UserError
 from mmdiff.files import discard_leftovers
 from mmdiff.nn import EMA
+from mmdiff.tensorfile import write
 from mmdiff.training import draws
-from mmdiff.training.checkpoints import Info, describe, weights, write
+from mmdiff.training.checkpoints import Info, describe, weights
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.journal import Journal
 from mmdiff.training.state import Progress, load_state, save_state

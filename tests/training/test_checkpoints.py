@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mmdiff
-from mmdiff import Diffusion, Info, LinearBeta
+from mmdiff import Diffusion, Info, LinearBeta, tensorfile
 from mmdiff.errors import UserError
 from mmdiff.nn import UNet
 from mmdiff.schedules import Cosine
@@ -98,6 +98,12 @@ def test_stored_in_half_the_size(tmp_path: Path, saved: Path) -> None:
         assert torch.equal(tensor, state[name].half().float())
 
 
+def test_equal_models_make_equal_files(saved: Path, tmp_path: Path) -> None:
+    for _ in range(5):
+        checkpoints.save(tmp_path / "again", checkpoints.load(saved), INFO)
+        assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+
+
 def test_a_continuous_schedule_with_v(tmp_path: Path) -> None:
     model = Diffusion(tiny().backbone, Cosine(), "v")
     checkpoints.save(tmp_path / "v", model, INFO)
@@ -144,7 +150,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(saved: Path) -> None:
     draw = random.Random(2)
     places = [*range(8), *(draw.randrange(8, end) for _ in range(300))]
     places += [draw.randrange(end, len(data)) for _ in range(100)]
-    digest = data.index(b'"sha256":"') + len(b'"sha256":"')
+    digest = data.index(rb"\"sha256\": \"") + len(rb"\"sha256\": \"")
     places += [*range(digest, digest + 64, 7), end - 1, end, len(data) - 1]
     for place in places:
         changed = bytearray(data)
@@ -202,16 +208,14 @@ def test_what_is_no_checkpoint(tmp_path: Path, make: Callable[[Path], None], mes
 
 def rewritten(path: Path, **changes: Any) -> Path:
     """The file with a sound checksum over another description."""
-    tensors, description = checkpoints.read(path)
-    checkpoints.write(path, tensors, {**description, **changes})
+    tensors, description = tensorfile.read(path)
+    tensorfile.write(path, tensors, {**description, **changes})
     return path
 
 
 def test_a_newer_format_is_named(saved: Path) -> None:
-    sentence = refusal(rewritten(saved, format=checkpoints.FORMAT + 1))
-    assert (
-        f"has format {checkpoints.FORMAT + 1}, this mmdiff reads {checkpoints.FORMAT}" in sentence
-    )
+    sentence = refusal(rewritten(saved, format=tensorfile.FORMAT + 1))
+    assert f"has format {tensorfile.FORMAT + 1}, this mmdiff reads {tensorfile.FORMAT}" in sentence
 
 
 @pytest.mark.parametrize("name", ["Transformer", "os.system", "Stage"])
@@ -227,8 +231,8 @@ def test_a_description_that_makes_no_model(saved: Path, key: str, value: Any) ->
 
 
 def test_tensors_of_another_network(saved: Path) -> None:
-    _, description = checkpoints.read(saved)
-    checkpoints.write(saved, {"weight": torch.zeros(3)}, description)
+    _, description = tensorfile.read(saved)
+    tensorfile.write(saved, {"weight": torch.zeros(3)}, description)
     assert "does not describe a model" in refusal(saved)
 
 

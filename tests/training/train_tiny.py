@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from mmdiff import Diffusion, Info, LinearBeta
 from mmdiff.nn import UNet
-from mmdiff.training.checkpoints import read
+from mmdiff.tensorfile import read
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.trainer import Trainer
 
