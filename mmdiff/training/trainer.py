@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager, nullcontext
@@ -27,6 +25,7 @@ from mmdiff.tensorfile import write
 from mmdiff.training import draws
 from mmdiff.training.checkpoints import Info, describe, weights
 from mmdiff.training.config import TrainingConfig
+from mmdiff.training.interruption import interruption
 from mmdiff.training.journal import Journal
 from mmdiff.training.state import Progress, load_state, save_state
 from mmdiff.training.validation import validate
@@ -124,7 +123,7 @@ class Trainer:
         total, first = self.config.steps, self.progress.step
         batches = self._batches(first)
         bar = tqdm(total=total, initial=first, unit="step", disable=None if self.is_main else True)
-        with _interruption() as asked, bar:
+        with interruption() as asked, bar:
             window = torch.zeros((), device=self.device)
             begun, logged = time.monotonic(), first
             for step in range(first, total):
@@ -282,27 +281,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
         return config.lr * warm
     done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
     return config.lr * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-@contextmanager
-def _interruption() -> Iterator[list[int]]:
-    """Inside, Ctrl-C and SIGTERM only leave their number in the list; a second one kills."""
-    asked: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        asked.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if threading.current_thread() is threading.main_thread():
-        for number in previous:
-            signal.signal(number, note)
-    try:
-        yield asked
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _sized(data: Dataset[Any]) -> Sized:
