@@ -31,7 +31,7 @@ from mmdiff.metrics.images import evaluate_images, sample_digits, stack, trainin
 from mmdiff.solvers import SOLVERS, Solver
 from mmdiff.training.checkpoints import Pretrained
 
-TRAINING_SOLVER, TRAINING_CALLS = "dpmpp2m", 25
+TRAINING_SOLVER, TRAINING_CALLS = "dpmpp2msde", 25
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ def sample(
         str | None, typer.Option(help="Draw this class only; without it the classes take turns.")
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many samples.")] = 64,
-    solver: SolverOption = SolverName.dpmpp2m,
-    steps: Steps = 20,
+    solver: SolverOption = SolverName.dpmpp2msde,
+    steps: Steps = 25,
     guidance: GuidanceOption = None,
     seed: Seed = 0,
     out: Annotated[
@@ -227,8 +227,8 @@ def evaluate(
     count: Annotated[
         int, typer.Option("-n", "--count", min=2, max=60_000, help="How many samples.")
     ] = 10_000,
-    solver: SolverOption = SolverName.dpmpp2m,
-    steps: Steps = 20,
+    solver: SolverOption = SolverName.dpmpp2msde,
+    steps: Steps = 25,
     guidance: GuidanceOption = None,
     seed: Seed = 0,
     data_dir: DataDir = None,

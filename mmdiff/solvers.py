@@ -240,7 +240,7 @@ class DPMpp2M(Solver):
 class DPMpp2MSDE(Solver):
     """SDE-DPM-Solver++(2M): Lu et al. 2022, appendix; the noisy sibling of `DPMpp2M`."""
 
-    spacing: Spacing = field(default="karras", kw_only=True)
+    spacing: Spacing = field(default="log_snr", kw_only=True)
 
     def rows(self, levels: Sequence[Level]) -> Iterator[Row]:
         before = None

@@ -26,7 +26,7 @@ from mmdiff.notes import generated
 from mmdiff.prediction import Weighting
 from mmdiff.sampling import OnStep, sample
 from mmdiff.schedules import LinearBeta
-from mmdiff.solvers import DDPM, DPMpp2M, Solver
+from mmdiff.solvers import DDPM, DPMpp2MSDE, Solver
 from mmdiff.training.checkpoints import Info
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.trainer import Trainer
@@ -79,7 +79,7 @@ PRESETS = {
         network="diffunet",
         epochs=100,
         solver=DDPM(1000),
-        preview=DPMpp2M(20),
+        preview=DPMpp2MSDE(25),
         samples=28,
         clip=False,
         training={
@@ -96,8 +96,8 @@ PRESETS = {
     "fast": ImagePreset(
         network="unet",
         epochs=24,
-        solver=DPMpp2M(25),
-        preview=DPMpp2M(20),
+        solver=DPMpp2MSDE(25),
+        preview=DPMpp2MSDE(25),
         samples=60,
         weighting="min_snr",
         training={"batch": 128, "lr": 1e-3, "warmup": 200, "precision": "bf16"},
