@@ -201,15 +201,17 @@ def plot(path: Path, groups: dict[str, list[tuple[float, Row]]], x_label: str, l
 def by_calls(bench: Bench, args: argparse.Namespace) -> None:
     model = mmdiff.load(args.checkpoint, device=args.device)
     name = Path(args.checkpoint).stem
-    rows: list[Row] = []
-    groups: dict[str, list[tuple[float, Row]]] = {}
     for solver in args.solvers:
-        groups[solver] = []
         for calls in args.calls:
             row = bench.measure(name, model, solver, calls, args.count)
-            rows.append(row)
-            groups[solver].append((float(calls), row))
+            # With what earlier runs measured of the same model in the same way.
+            same = (row.weights, row.count, row.seed, row.precision)
+            rows = [r for r in bench.rows if (r.weights, r.count, r.seed, r.precision) == same]
+            rows.sort(key=lambda row: (row.solver, row.calls))
             write_table(args.out / "image_quality.md", "Digits against network calls", rows)
+    groups: dict[str, list[tuple[float, Row]]] = {}
+    for row in rows:
+        groups.setdefault(row.solver, []).append((float(row.calls), row))
     plot(args.out / "image_quality.png", groups, "network calls a sample", log=True)
 
 
