@@ -73,7 +73,6 @@ class _BetaTable(Schedule):
     def log_snr(self, t: Tensor) -> Tensor:
         table = _log_snr_table(self, t.device)
         position = t.to(table.dtype) * self.timesteps - 1.0
-        # A t such as 0.3 rounds on its way here; 1e-9 of an index later the table is still exact.
         below = position.clamp(0, self.timesteps - 1).floor().long()
         above = (below + 1).clamp(max=self.timesteps - 1)
         between = torch.lerp(table[below], table[above], (position - below).clamp(0, 1))
