@@ -1,4 +1,4 @@
-"""Classifier-free guidance: push the estimate away from what the network says without a label."""
+"""Classifier-free guidance: push the estimate away from what the network says unconditioned."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import Tensor
 
 from mmdiff.diffusion import At
 
-NO_LABEL = -1
+NONE = -1
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """x0 = x0(no label) + scale * (x0(label) - x0(no label)) (Ho & Salimans 2022).
+    """x0 = x0(none) + scale * (x0(classes) - x0(none)) (Ho & Salimans 2022).
 
-    The same combination of eps or v is the same guidance: all three are affine in each other.
+    "None" hides all class conditions (label, speaker, ...) together, as training does. The same
+    combination of eps or v is the same guidance: all three are affine in each other.
 
     Args:
         scale: 1 is the plain conditional model, 0 the unconditional one.
@@ -46,32 +47,36 @@ class Guidance:
         """The scale at time `t`: 1 outside of the interval."""
         return self.scale if self.interval[0] <= t <= self.interval[1] else 1.0
 
-    def estimate(
-        self, x0: Callable[..., Tensor], x: Tensor, at: At, label: Tensor, **cond: Tensor
-    ) -> Tensor:
-        """The guided x0 [B, ...] of `x`, from one call of `x0(x, at, label=..., **cond)`.
+    def estimate(self, x0: Callable[..., Tensor], x: Tensor, at: At, **cond: Tensor) -> Tensor:
+        """The guided x0 [B, ...] of `x`, from one call of `x0(x, at, **cond)`.
 
-        That call's batch is doubled, with and then without the label, unless every scale is 1.
+        That call's batch is doubled, with and then without its classes (the conditions of an
+        integer dtype), unless every scale is 1.
         """
         scales = [self.scale_at(t) for t in at.times]
         if all(scale == 1 for scale in scales):
-            return x0(x, at, label=label, **cond)
+            return x0(x, at, **cond)
         both = x0(
             torch.cat((x, x)),
             at.doubled(),
-            label=torch.cat((label, torch.full_like(label, NO_LABEL))),
-            **{name: torch.cat((value, value)) for name, value in cond.items()},
+            **{name: torch.cat((value, _hidden(value))) for name, value in cond.items()},
         )
-        labelled, plain = both.chunk(2)
+        conditioned, plain = both.chunk(2)
         if len(scales) == 1:
-            guided = torch.lerp(plain, labelled, scales[0])
+            guided = torch.lerp(plain, conditioned, scales[0])
         else:
             weight = torch.tensor(scales, dtype=x.dtype, device=x.device)
             weight = weight.repeat_interleave(len(x) // len(scales))
-            guided = torch.lerp(plain, labelled, weight.reshape(-1, *(1,) * (x.ndim - 1)))
+            guided = torch.lerp(plain, conditioned, weight.reshape(-1, *(1,) * (x.ndim - 1)))
         if self.rescale:
-            wanted, found = (v.flatten(1).std(1, correction=0) for v in (labelled, guided))
+            wanted, found = (v.flatten(1).std(1, correction=0) for v in (conditioned, guided))
             ratio = wanted / found.clamp(min=1e-12)
             factor = torch.lerp(torch.ones_like(ratio), ratio, self.rescale)
             guided = guided * factor.reshape(-1, *(1,) * (x.ndim - 1))
         return guided
+
+
+def _hidden(condition: Tensor) -> Tensor:
+    if condition.is_floating_point():
+        return condition
+    return torch.full_like(condition, NONE)

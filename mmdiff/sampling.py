@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmdiff import noise as keyed
@@ -19,6 +20,8 @@ OnStep = Callable[[int, float, Tensor, Tensor], None]
 # draw costs its launching.
 NOISE_BLOCK = 1 << 14
 
+_SPIN = 6  # the stream that shifts are drawn from
+
 
 def sample(
     model: Diffusion,
@@ -30,6 +33,7 @@ def sample(
     on_step: OnStep | None = None,
     first: int = 0,
     clip: tuple[float, float] | None = None,
+    spin: int = 0,
     **cond: Tensor | None,
 ) -> Tensor:
     """Samples [B, C, *spatial].
@@ -44,12 +48,16 @@ def sample(
         noise: the initial state, of shape `shape`; drawn from `seed` if None. The result has its
             dtype and device, or those of the model's first parameter. The state itself is kept in
             float32 or wider.
-        guidance: classifier-free guidance, or its scale; needs a `label`.
+        guidance: classifier-free guidance, or its scale; needs conditions to guide by.
         on_step: called after each step as `on_step(i, t, x, x0)`: the step from 0, the time that it
             reached, the state there and the latest estimate of the clean signal.
         first: the index of the first sample.
         clip: the range of the data, that every estimate of x0 is clipped to, as in the program of
             Ho et al. 2020; where the network errs most, near t = 1, this keeps it in bounds.
+        spin: cycle spinning (Coifman & Donoho 1995): before each network call the state is shifted
+            by a number drawn from 0 .. spin - 1, and its estimate shifted back, so that what a
+            network does at fixed places of a grid of `spin` positions is spread over all of them.
+            0 is none.
         cond: conditions by name, each [B, ...], such as `label` (int64 [B], -1 = none); None is
             as if left out.
 
@@ -57,8 +65,11 @@ def sample(
         ValueError: an argument that does not fit the others.
     """
     x, dtype, given = _prepare(model, shape, seed, noise, first, cond)
+    plan = solver.plan(model.schedule)
     estimate = _estimate(model, dtype, guidance, clip, given)
-    return run(solver.plan(model.schedule), estimate, x, seed, first, on_step).to(dtype)
+    if spin:
+        estimate = _spun(estimate, spin, plan.calls, seed)
+    return run(plan, estimate, x, seed, first, on_step).to(dtype)
 
 
 @torch.no_grad()
@@ -208,8 +219,8 @@ def _estimate(
     def guided(x: Tensor, at: At) -> Tensor:
         return x0(x, at, **cond) if scale is None else scale.estimate(x0, x, at, **cond)
 
-    if guidance is not None and "label" not in cond:
-        raise ValueError("guidance needs a label for each sample: pass label=.")
+    if guidance is not None and all(value.is_floating_point() for value in cond.values()):
+        raise ValueError("guidance needs classes to guide by: pass label=, or another condition.")
     if clip is not None and not clip[0] < clip[1]:
         raise ValueError(f"clip must be a range (low, high), not {clip}.")
     scale = Guidance(guidance) if isinstance(guidance, int | float) else guidance
@@ -244,21 +255,53 @@ def _prepare(
                 f"{name} must have one entry for each of {shape[0]} samples, "
                 f"but its shape is {list(value.shape)}."
             )
-    _check_label(model, given.get("label"))
+    _check_classes(model, given)
     x = noise.to(torch.promote_types(dtype, torch.float32))
     return x, dtype, {name: value.to(x.device) for name, value in given.items()}
 
 
-def _check_label(model: Diffusion, label: Tensor | None) -> None:
-    if label is None:
+def _check_classes(model: Diffusion, given: dict[str, Tensor]) -> None:
+    known: dict[str, int] | None = getattr(model.backbone, "conditions", None)
+    if known is None:
         return
-    if label.ndim != 1 or label.is_floating_point():
-        raise ValueError(f"label must be int64 [batch], not {label.dtype} {list(label.shape)}.")
-    count = getattr(model.backbone, "labels", None)
-    if count == 0:
-        raise ValueError("this model was made without labels: leave label out.")
-    if count is not None and not -1 <= int(label.min()) <= int(label.max()) < count:
-        raise ValueError(
-            f"labels must lie in 0 .. {count - 1}, or be -1 for none, "
-            f"but they span {int(label.min())} .. {int(label.max())}."
-        )
+    for name, value in given.items():
+        if name not in known:
+            if value.is_floating_point():
+                continue  # no class: the network's own business
+            raise ValueError(
+                f"this model knows no condition {name!r}: leave it out "
+                f"(it knows {', '.join(known) or 'none'})."
+            )
+        if value.ndim != 1 or value.is_floating_point():
+            raise ValueError(
+                f"{name} must be int64 [batch], not {value.dtype} {list(value.shape)}."
+            )
+        if not -1 <= int(value.min()) <= int(value.max()) < known[name]:
+            raise ValueError(
+                f"every {name} must lie in 0 .. {known[name] - 1}, or be -1 for none, "
+                f"but they span {int(value.min())} .. {int(value.max())}."
+            )
+
+
+def _spun(estimate: Estimate, spin: int, calls: int, seed: int) -> Estimate:
+    """`estimate` at a state that is shifted before it and back after it, by one draw a call.
+
+    The samples that a shift needs before the first one are the first ones mirrored: they have the
+    noise level of the state, which zeros would not, and wrapping would join the end to the start.
+    """
+    if spin < 0:
+        raise ValueError(f"spin must be 0 or more, not {spin}.")
+    u = keyed.uniform(seed, torch.arange(calls), stream=_SPIN)
+    shifts = iter((u * spin).long().tolist())
+
+    def shifted(x: Tensor, at: At) -> Tensor:
+        shift = next(shifts)
+        if min(x.shape[2:]) <= shift:
+            raise ValueError(f"spin = {spin} is too far for a signal of shape {list(x.shape)}.")
+        mirrored = F.pad(x, (shift, 0) * (x.ndim - 2), mode="reflect")
+        x0 = estimate(mirrored, at)
+        for dim in range(2, x.ndim):
+            x0 = x0.narrow(dim, shift, x.shape[dim])
+        return x0
+
+    return shifted

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ SHAPE = (4, 2, 6)
 class Labelled(nn.Module):
     """Answers with its label, and remembers what it was asked."""
 
-    labels = 3
+    conditions: ClassVar = {"label": 3}
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ def test_is_the_combination_of_eps(model: mmdiff.Diffusion) -> None:
     def x0(x: Tensor, at: At, **cond: Tensor) -> Tensor:
         return model.x0(x, at, x.dtype, **cond)
 
-    found = Guidance(2.5).estimate(x0, x, At((0.4,), t, alpha, sigma), LABEL)
+    found = Guidance(2.5).estimate(x0, x, At((0.4,), t, alpha, sigma), label=LABEL)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 
 
@@ -152,5 +154,5 @@ def test_values_out_of_range_are_refused(arguments: dict[str, object]) -> None:
 
 
 def test_guidance_without_a_label_is_refused(model: mmdiff.Diffusion) -> None:
-    with pytest.raises(ValueError, match="guidance needs a label"):
+    with pytest.raises(ValueError, match="guidance needs classes"):
         mmdiff.sample(model, SHAPE, mmdiff.DDIM(2), guidance=2.0)

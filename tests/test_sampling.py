@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ SHAPE = (5, 2, 6, 4)
 class Mixing(nn.Module):
     """Mixes within each sample, for any number of dimensions and any label."""
 
-    labels = 3
+    conditions: ClassVar = {"label": 3}
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,9 +242,69 @@ def test_estimates_are_clipped_where_asked(solver: Solver, model: Diffusion) -> 
     torch.testing.assert_close(x, seen[-1], rtol=0, atol=1e-6)  # the last step goes to x0
 
 
+class Comb(nn.Module):
+    """v of an estimate x0 = 0 but for a spur on each `period`-th place, whatever it is given."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.shapes: list[torch.Size] = []
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.shapes.append(x.shape)
+        spur = torch.zeros_like(x)
+        spur[(..., *[slice(None, None, self.period)] * (x.ndim - 2))] = 1
+        return spur
+
+
+@pytest.mark.parametrize("sides", [(60,), (24, 30)])
+def test_spinning_spreads_what_a_network_does_on_a_grid(sides: tuple[int, ...]) -> None:
+    period, steps = 5, 400
+    comb = Comb(period)
+    model = Diffusion(comb, mmdiff.Trigonometric(), "x0")
+    seen: list[Tensor] = []
+    mmdiff.sample(
+        model, (2, 1, *sides), DDIM(steps), spin=period,
+        on_step=lambda i, t, x, x0: seen.append(x0[0, 0]),
+    )  # fmt: skip
+    mean = torch.stack(seen).mean(0)
+    # One place in five (or 25) holds the spur at each call; all shifts are equally common.
+    expected = 1 / period  # all dimensions are shifted alike: the spurs stay on a diagonal
+    shares = torch.stack([mean[(slice(k, None, period),) * len(sides)].mean() for k in range(5)])
+    torch.testing.assert_close(shares, torch.full((5,), expected), rtol=0, atol=0.08)
+    assert shares.sum() == pytest.approx(1)
+    assert {shape[-1] - sides[-1] for shape in comb.shapes} == set(range(period))
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 40), (3, 1, 12, 9)])
+@each_solver
+def test_spinning_changes_nothing_for_a_network_without_a_grid(
+    shape: tuple[int, ...], solver: Solver
+) -> None:
+    class Pointwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return torch.tanh(self.weight * x)
+
+    model = Diffusion(Pointwise(), mmdiff.Trigonometric(), "v")
+    plain = mmdiff.sample(model, shape, solver, seed=2)
+    assert torch.equal(mmdiff.sample(model, shape, solver, seed=2, spin=8), plain)
+
+
+def test_shifts_are_keyed_by_the_seed_alone(model: Diffusion) -> None:
+    whole = mmdiff.sample(model, (4, 2, 50), DDIM(6), seed=3, spin=7)
+    part = mmdiff.sample(model, (2, 2, 50), DDIM(6), seed=3, spin=7, first=2)
+    torch.testing.assert_close(part, whole[2:], rtol=0, atol=1e-5)
+    assert not torch.equal(whole, mmdiff.sample(model, (4, 2, 50), DDIM(6), seed=3))
+
+
 def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None:
-    model.backbone.labels = 0  # type: ignore[assignment]
-    with pytest.raises(ValueError, match="made without labels"):
+    model.backbone.conditions = {}  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="knows no condition 'label'"):
         mmdiff.sample(model, (4, 1, 4), DDIM(2), label=torch.full((4,), -1))
 
 
@@ -252,6 +312,8 @@ def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None
     ("shape", "arguments", "words"),
     [
         ((4, 1, 4), {"clip": (1.0, -1.0)}, "clip must be a range"),
+        ((4, 1, 4), {"spin": -1}, "spin must be 0 or more"),
+        ((4, 1, 2), {"spin": 1000}, "too far for a signal"),
         ((4,), {}, r"shape must be all of \[batch, channels, \*spatial\]"),
         ((0, 1, 4), {}, "shape must be"),
         ((4, 1, 4), {"noise": torch.zeros(1, 1, 4)}, r"noise has shape \[1, 1, 4\]"),

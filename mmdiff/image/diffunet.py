@@ -35,12 +35,11 @@ class DiffUNet(nn.Module):
         timesteps: how many times the schedule has.
     """
 
-    labels = 0
-
     def __init__(self, in_channels: int = 1, out_channels: int = 1, timesteps: int = 1000) -> None:
         super().__init__()
         from deepinv.models import DiffUNet as Network  # slow to import, and needed by few
 
+        self.conditions: dict[str, int] = {}
         self.config = {
             "in_channels": in_channels,
             "out_channels": out_channels,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmdiff.nn.embeddings import ClassEmbedding, TimeEmbedding
 from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, norm
+from mmdiff.nn.patches import from_patches, to_patches
 
 _EMBEDDING = 256
 
@@ -85,6 +86,7 @@ class UNet(nn.Module):
             "patch": patch,
             "conditions": dict(conditions or {}),
         }
+        self.conditions: dict[str, int] = dict(conditions or {})
         self.dims, self.patch = dims, patch
         self.multiple = patch * 2 ** (len(channels) - 1)
 
@@ -109,11 +111,6 @@ class UNet(nn.Module):
         self.head_norm = norm(channels[0])
         self.head = conv(dims, channels[0], out_channels * patch**dims, 3, zero=True)
 
-    @property
-    def labels(self) -> int:
-        """Number of classes of the condition "label"; 0 if there is none."""
-        return int(self.config["conditions"].get("label", 0))
-
     def forward(self, x: Tensor, t: Tensor, **cond: Tensor | None) -> Tensor:
         """x [B, in_channels, *spatial] -> [B, out_channels, *spatial].
 
@@ -122,7 +119,7 @@ class UNet(nn.Module):
         """
         sides = x.shape[2:]
         embedding = F.silu(self._embed(x, t, cond))
-        x = self.stem(_to_patches(_pad(x, self.multiple), self.patch))
+        x = self.stem(to_patches(_pad(x, self.multiple), self.patch))
         skips: list[Tensor] = []
         for level, stages in enumerate(self.down):
             if level:
@@ -137,7 +134,7 @@ class UNet(nn.Module):
             if level:
                 x = self.grow[level - 1](x)
         x = self.head(F.silu(self.head_norm(x)))
-        return _crop(_from_patches(x, self.patch), sides)
+        return _crop(from_patches(x, self.patch), sides)
 
     def _embed(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor | None]) -> Tensor:
         unknown = cond.keys() - self.classes.keys()
@@ -170,21 +167,3 @@ def _crop(x: Tensor, sides: Sequence[int]) -> Tensor:
         if x.shape[dim] != side:
             x = x.narrow(dim, (x.shape[dim] - side) // 2, side)
     return x
-
-
-def _to_patches(x: Tensor, patch: int) -> Tensor:
-    """[B, C, *(n patch)] -> [B, C patch^dims, *n]."""
-    if patch == 1:
-        return x
-    if x.ndim == 4:
-        return F.pixel_unshuffle(x, patch)
-    return x.unflatten(2, (-1, patch)).transpose(2, 3).flatten(1, 2)
-
-
-def _from_patches(x: Tensor, patch: int) -> Tensor:
-    """[B, C patch^dims, *n] -> [B, C, *(n patch)]."""
-    if patch == 1:
-        return x
-    if x.ndim == 4:
-        return F.pixel_shuffle(x, patch)
-    return x.unflatten(1, (-1, patch)).transpose(2, 3).flatten(2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from mmdiff.tensorfile import read, write
 BACKBONES = {
     "UNet": "mmdiff.nn.unet",
     "DiffUNet": "mmdiff.image.diffunet",
+    "FrontEnd": "mmdiff.audio.frontends",
+    "UNetV0": "mmdiff.audio.unet_v0",
 }
 ZOO = Path(__file__).parent.parent / "zoo"
 
@@ -35,7 +37,9 @@ class Info:
         shape: of one sample, [C, *spatial].
         data_range: the values that training data spans.
         labels: names of the classes of the condition "label"; empty if there is none.
-        sample_rate: in Hz, for audio.
+        speakers: the same of the condition "speaker".
+        sample_rate: in Hz, for sound; None for images.
+        sampling: how it is best sampled from, of "solver", "steps", "guidance" and "spin".
         dataset: what it was trained on.
         made: how: settings, steps, minutes, versions; anything JSON can hold.
     """
@@ -43,8 +47,10 @@ class Info:
     shape: tuple[int, ...]
     data_range: tuple[float, float] = (-1.0, 1.0)
     labels: tuple[str, ...] = ()
+    speakers: tuple[str, ...] = ()
     sample_rate: int | None = None
     dataset: str = ""
+    sampling: dict[str, Any] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
 
 
@@ -112,8 +118,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Pretrained:
         schedule = from_config(description["schedule"])
         model = Pretrained(backbone, schedule, description["prediction"], description["weighting"])
         info = dict(description["info"])
-        for key in ("shape", "data_range", "labels"):
-            info[key] = tuple(info[key])
+        for key in ("shape", "data_range", "labels", "speakers"):
+            if key in info:
+                info[key] = tuple(info[key])
         model.info = Info(**info)
         model.backbone.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -130,8 +137,12 @@ def build_backbone(description: dict[str, Any]) -> nn.Module:
     name = description["name"]
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}")
-    backbone: nn.Module = getattr(import_module(BACKBONES[name]), name)(**description["config"])
-    return backbone
+    module = import_module(BACKBONES[name])
+    config = description["config"]
+    if name == "FrontEnd":
+        transform, inner = module.build(config["transform"]), build_backbone(config["backbone"])
+        return cast(nn.Module, module.FrontEnd(transform, inner))
+    return cast(nn.Module, getattr(module, name)(**config))
 
 
 def bundled() -> list[str]:

@@ -6,10 +6,11 @@ So a resumed run needs no generator's state, and several processes see what one 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from mmdiff import noise
 
@@ -17,11 +18,32 @@ from mmdiff import noise
 _ORDER, _TIME, _NOISE, _HIDE = 1, 2, 3, 4
 
 
+class Visited(Dataset[Any]):
+    """`data` by the entries of `BatchOrder`: index + length * visit.
+
+    Where it has a method `visit(index, count)`, it gives another crop or another augmentation at
+    each visit by it; elsewhere an item is the same at each.
+    """
+
+    def __init__(self, data: Dataset[Any], length: int) -> None:
+        self.data, self.length = data, length
+
+    def __getitems__(self, entries: list[int]) -> list[Any]:
+        if hasattr(self.data, "visit"):
+            places = (divmod(entry, self.length) for entry in entries)
+            return [self.data.visit(index, count) for count, index in places]
+        indices = [entry % self.length for entry in entries]
+        if hasattr(self.data, "__getitems__"):
+            return list(self.data.__getitems__(indices))
+        return [self.data[index] for index in indices]
+
+
 class BatchOrder(Sampler[list[int]]):
     """Index lists for a DataLoader: this process's parts of every batch from `start` on, for ever.
 
     Each epoch visits the data in an order of its own; what does not fill a batch is left out,
-    and a data set smaller than a batch is gone through several times in one.
+    and a data set smaller than a batch is gone through several times in one. An entry is
+    index + length * visit, where `visit` counts how often the data were gone through before.
 
     Args:
         length: of the data set.
@@ -60,7 +82,8 @@ class BatchOrder(Sampler[list[int]]):
     def _order(self, epoch: int) -> Tensor:
         order = noise.permutation(self.seed, self.length, epoch, _ORDER)
         repeats = -(-self.batch // self.length)
-        return order.repeat(repeats)
+        visits = epoch * repeats + torch.arange(repeats)
+        return (order + self.length * visits[:, None]).flatten()
 
 
 def share(batch: Tensor, rank: int, world: int) -> Tensor:

@@ -189,7 +189,7 @@ def draw(
 ) -> Tensor:
     """[recipe.samples, C, H, W]; the classes take turns where there are any."""
     count = recipe.samples
-    labels = getattr(trainer.model.backbone, "labels", 0)
+    labels = getattr(trainer.model.backbone, "conditions", {}).get("label", 0)
     label = torch.arange(count) % labels if labels else None
     return sample(
         trainer.model,
@@ -209,7 +209,7 @@ def denoising(model: Diffusion, data: Any, seed: int, count: int = 4) -> Image.I
     items = [data[i] for i in range(min(count, len(data)))]
     x0 = torch.stack([item["x"] for item in items]).to(device)
     cond = {}
-    if getattr(model.backbone, "labels", 0):
+    if "label" in getattr(model.backbone, "conditions", {}):
         cond = {"label": torch.tensor([item["label"] for item in items], device=device)}
     z = noise.normal(seed, torch.arange(len(x0), device=device), 0, x0.shape[1:])
     times = [torch.full((len(x0),), t, device=device) for t in WATCHED_TIMES]

@@ -188,7 +188,8 @@ class Trainer:
 
     def _batches(self, start: int) -> Iterator[dict[str, Tensor]]:
         self.order.start = start
-        return iter(DataLoader(self.data, batch_sampler=self.order))
+        data = draws.Visited(self.data, self.order.length)
+        return iter(DataLoader(data, batch_sampler=self.order))
 
     def _step(self, step: int, batches: Iterator[dict[str, Tensor]]) -> Tensor:
         """One optimiser step; the mean loss of this process's share, still on the device."""
@@ -232,7 +233,7 @@ class Trainer:
 
     @property
     def _conditions(self) -> set[str]:
-        return set(getattr(self.model.backbone, "config", {}).get("conditions", {}))
+        return set(getattr(self.model.backbone, "conditions", {}))
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with."""

@@ -123,7 +123,7 @@ def test_weights_without_the_constant_tables(plain: nn.Module, model: DiffUNet) 
 
 
 def test_contract(model: DiffUNet) -> None:
-    assert model.labels == 0
+    assert model.conditions == {}
     assert model.config == {"in_channels": 1, "out_channels": 1, "timesteps": 1000}
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(93.6e6, abs=5e4)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmdiff.nn import UNet
-from mmdiff.nn.unet import _crop, _from_patches, _pad, _to_patches
+from mmdiff.nn.patches import from_patches, to_patches
+from mmdiff.nn.unet import _crop, _pad
 
 
 def awake(**config: Any) -> UNet:
@@ -88,9 +89,9 @@ def test_starts_at_zero(dims: int) -> None:
 @pytest.mark.parametrize(("dims", "patch"), [(1, 3), (2, 2), (2, 3), (1, 1)])
 def test_patches_come_apart_and_together_again(dims: int, patch: int) -> None:
     x = torch.randn(2, 3, *range(2 * patch, (2 + dims) * patch, patch))
-    y = _to_patches(x, patch)
+    y = to_patches(x, patch)
     assert y.shape == (2, 3 * patch**dims, *(side // patch for side in x.shape[2:]))
-    assert torch.equal(_from_patches(y, patch), x)
+    assert torch.equal(from_patches(y, patch), x)
     # One position of y is one patch of x, channel by channel.
     corner = x[(slice(None), slice(None), *(slice(patch),) * dims)]
     assert torch.equal(y[(..., *(0,) * dims)], corner.reshape(2, -1))
@@ -210,9 +211,9 @@ def test_what_is_not_said_is_none() -> None:
 
 
 def test_labels() -> None:
-    assert UNet(2, 1, 1, (8,), conditions={"label": 3, "genre": 2}).labels == 3
-    assert UNet(2, 1, 1, (8,), conditions={"genre": 2}).labels == 0
-    assert UNet(2, 1, 1, (8,)).labels == 0
+    both = {"label": 3, "genre": 2}
+    assert UNet(2, 1, 1, (8,), conditions=both).conditions == both
+    assert UNet(2, 1, 1, (8,)).conditions == {}
 
 
 def test_unknown_conditions_are_refused() -> None:

@@ -115,4 +115,4 @@ def test_a_seed_makes_the_weights(dataset: str) -> None:
     first, again, other = (PRESETS["fast"].model(data, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
-    assert PRESETS["fast"].model(data, 1).backbone.labels == 2
+    assert PRESETS["fast"].model(data, 1).backbone.conditions == {"label": 2}
