@@ -1,0 +1,1 @@
+"""The audio backend: front ends, networks, data sets, files and pictures of sound."""
