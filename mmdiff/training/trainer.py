@@ -113,8 +113,10 @@ class Trainer:
     def device(self) -> torch.device:
         return self.accelerator.device
 
-    def fit(self, on_epoch: OnEpoch | None = None) -> None:
-        """Train to the end; after each epoch validate, save, and call `on_epoch(self, epoch)`.
+    def fit(self, on_epoch: OnEpoch | None = None, every: int = 1) -> None:
+        """Train to the end; validate, save and call `on_epoch(self, epoch)` every so many epochs.
+
+        And at the end, whatever epoch it is.
 
         Raises:
             Interrupted: on Ctrl-C or SIGTERM, after saving.
@@ -131,7 +133,8 @@ class Trainer:
                 bar.update()
                 done = step + 1
                 epoch, within = divmod(done, self.order.steps_per_epoch)
-                ends, stop = within == 0 or done == total, self._any(bool(asked))
+                ends = (within == 0 and epoch % every == 0) or done == total
+                stop = self._any(bool(asked))
                 if done % LOG_EVERY == 0 or done % self.config.save_every == 0 or ends or stop:
                     spent = time.monotonic() - begun
                     minutes = self.progress.minutes + spent / 60
