@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 Optimizer = Literal["adam", "adamw"]
 Decay = Literal["constant", "cosine"]
 Precision = Literal["no", "bf16"]
+Times = Literal["uniform", "logit_normal"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class TrainingConfig:
         accumulate: parts that each process's share of a batch is worked off in.
         label_dropout: how often conditions are hidden, for classifier-free guidance.
         precision: "no" (float32) or "bf16" (autocast).
+        times: how the times of training are spread over (0, 1): evenly, or as the sigmoid of a
+            standard normal number, which is more often in the middle (Esser et al. 2024).
         save_every: optimiser steps between saved states.
         seed: of the initial weights, data order, times, noise and dropout.
     """
@@ -41,6 +44,7 @@ class TrainingConfig:
     accumulate: int = 1
     label_dropout: float = 0.1
     precision: Precision = "no"
+    times: Times = "uniform"
     save_every: int = 500
     seed: int = 0
 
@@ -48,7 +52,12 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulate", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name, kind in (("optimizer", Optimizer), ("decay", Decay), ("precision", Precision)):
+        for name, kind in (
+            ("optimizer", Optimizer),
+            ("decay", Decay),
+            ("precision", Precision),
+            ("times", Times),
+        ):
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {known}.")

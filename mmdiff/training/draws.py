@@ -103,6 +103,11 @@ def times(seed: int, step: int, places: Tensor, batch: int) -> Tensor:
     return ((places + offset) / batch).clamp(max=1 - 2**-24)
 
 
+def logit_normal(u: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1) -> the sigmoid of standard normal ones, in (0, 1)."""
+    return torch.special.ndtri(u.clamp(min=2**-24)).sigmoid()
+
+
 def gaussian(seed: int, step: int, places: Tensor, x: Tensor) -> Tensor:
     """Noise of the shape of `x` [B, ...]."""
     return noise.normal(seed, places, step, x.shape[1:], _NOISE).to(x.dtype)

@@ -224,6 +224,8 @@ class Trainer:
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         x = batch.pop("x")
         u = draws.times(seed, step, places, config.batch)
+        if config.times == "logit_normal":
+            u = draws.logit_normal(u)
         cond = {
             name: draws.hide(seed, step, places, value, config.label_dropout)
             for name, value in batch.items()

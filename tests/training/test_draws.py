@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
-from mmdiff.training.draws import BatchOrder, gaussian, hide, share, times
+from mmdiff.training.draws import (
+    BatchOrder,
+    Visited,
+    gaussian,
+    hide,
+    logit_normal,
+    share,
+    times,
+)
 
 sizes = st.integers(1, 60)
 
@@ -27,7 +37,9 @@ def test_an_epoch_visits_everything_once(length: int, batch: int, seed: int) -> 
     for epoch in range(2):
         steps = taken[epoch * order.steps_per_epoch : (epoch + 1) * order.steps_per_epoch]
         assert all(len(step) == batch for step in steps)
-        epochs.append([index for step in steps for index in step])
+        entries = [entry for step in steps for entry in step]
+        assert len(set(entries)) == len(entries)
+        epochs.append([entry % length for entry in entries])
         counts = torch.bincount(torch.tensor(epochs[-1]), minlength=length)
         if length >= batch:
             assert len(epochs[-1]) > length - batch
@@ -90,6 +102,59 @@ def test_times_are_uniform_over_steps() -> None:
     offsets = (u * 4) % 1
     assert abs(offsets.mean() - 0.5) < 4 * (12 * 1000) ** -0.5
     assert abs(u.square().mean() - 1 / 3) < 0.01
+
+
+def test_logit_normal_times_have_their_distribution() -> None:
+    t = logit_normal((torch.arange(100_000) + 0.5) / 100_000)
+    assert (t.diff() >= 0).all()
+    logits = t.double().logit()
+    assert abs(logits.mean()) < 1e-3
+    assert abs(logits.std() - 1) < 1e-3
+    assert ((logits.abs() < 1).double().mean() - 0.6827).abs() < 1e-3
+    ends = logit_normal(torch.tensor([0.0, 1 - 2**-24]))
+    assert 0 < ends[0] < ends[1] < 1
+
+
+class Counting(Dataset[Any]):
+    """Items that say how often they were visited before."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return self.visit(index, 0)
+
+    def visit(self, index: int, count: int) -> tuple[int, int]:
+        return index, count
+
+
+@pytest.mark.parametrize("batch", [2, 5, 12])
+def test_each_visit_is_counted(batch: int) -> None:
+    order, data = BatchOrder(5, batch, 0), Visited(Counting(), 5)
+    seen = [item for entries in batches(order, 12) for item in data.__getitems__(entries)]
+    assert len(set(seen)) == len(seen)  # no item comes twice in the same way
+    # And by one more each time, over all that an epoch took of it.
+    assert sorted({count for _, count in seen}) == list(range(max(c for _, c in seen) + 1))
+
+
+def test_data_without_visits_are_the_same_at_each() -> None:
+    plain, quick = list("abcde"), Quick(list("abcde"))
+    for data in (plain, quick):
+        visited = Visited(data, 5)  # type: ignore[arg-type]
+        assert visited.__getitems__([0, 7, 14]) == ["a", "c", "e"]
+    assert quick.asked == [[0, 2, 4]]
+
+
+class Quick(list[str]):
+    """Gives whole batches at once, as data sets may."""
+
+    def __init__(self, items: list[str]) -> None:
+        super().__init__(items)
+        self.asked: list[list[int]] = []
+
+    def __getitems__(self, indices: list[int]) -> list[str]:
+        self.asked.append(indices)
+        return [self[index] for index in indices]
 
 
 def test_processes_draw_what_one_would() -> None:
