@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mmdiff"
 
 # A module may import its own layer and those before it. The base is everybody's.
-BASE = {"errors", "files"}
+BASE = {"errors", "files", "folders"}
 LAYERS = (
     {"schedules", "prediction", "noise"},
     {"diffusion", "solvers"},

@@ -7,22 +7,18 @@ a cut or foreign file costs a warning there and never a crash in the middle of a
 from __future__ import annotations
 
 import math
-import os
-import warnings
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
-from tqdm import tqdm
 
 from mmdiff.errors import UserError
+from mmdiff.folders import choose, find, for_each, warn_of_skipped
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 CACHE_BYTES = 1 << 30  # decoded images up to this size stay in memory
@@ -32,8 +28,6 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
 
 Mode = Literal["L", "RGB"]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -93,14 +87,8 @@ def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
     Raises:
         UserError: `root` is missing, is not a folder or holds no readable image.
     """
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{root} {problem}: give folder:PATH the path of a folder of images.")
-    found = _find(root)
-    if not found:
-        raise UserError(f"{root} holds no images: put {', '.join(SUFFIXES)} files into it.")
-
-    headers = _for_each(_read_header, [root / name for name in found], "listing images")
+    found = find(root, SUFFIXES, "images")
+    headers = for_each(_read_header, [root / name for name in found], "listing images")
     readable = [name for name, header in zip(found, headers, strict=True) if header]
     sound = [header for header in headers if header]
     bad = [name for name, header in zip(found, headers, strict=True) if not header]
@@ -110,16 +98,14 @@ def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
     mode: Mode = "L" if all(grey for grey, _ in sound) else "RGB"
     size = size or max(4, min(64, sound[0][1] // 4 * 4))
 
-    names, classes = _choose(readable, split)
+    names, classes = choose(readable, split)
     pixels, kept = _decode_sound([root / name for name in names], mode, size)
     bad += [names[index] for index in sorted(set(range(len(names))) - set(kept))]
     if not kept:
         raise UserError(
             f"{root} holds no readable image for the {split} split, of {len(names)} files."
         )
-    if bad:
-        shown = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
-        warnings.warn(f"{len(bad)} unreadable files skipped in {root}: {shown}", stacklevel=3)
+    warn_of_skipped(root, bad, "unreadable")
     labels = tuple(sorted(set(classes.values())))
     targets = [labels.index(classes[names[index]]) if labels else -1 for index in kept]
     return Decoded(pixels, torch.tensor(targets), labels)
@@ -143,22 +129,11 @@ def _decode_sound(
             store[index] = pixels
         return True
 
-    sound = _for_each(attempt, range(len(paths)), "reading images")
+    sound = for_each(attempt, range(len(paths)), "reading images")
     kept = [index for index, good in enumerate(sound) if good]
     if store is None:
         return ImageFiles([paths[index] for index in kept], mode, size), kept
     return store if len(kept) == len(paths) else store[kept], kept
-
-
-def _find(root: Path) -> list[str]:
-    """Relative POSIX paths of the image files under `root`, sorted; hidden ones left out."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        for name in files:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                found.append((Path(folder) / name).relative_to(root).as_posix())
-    return sorted(found)
 
 
 def _read_header(path: Path) -> tuple[bool, int] | None:
@@ -168,35 +143,3 @@ def _read_header(path: Path) -> tuple[bool, int] | None:
             return image.mode in _GREY_MODES, min(image.size)
     except Exception:  # a foreign file may raise anything
         return None
-
-
-def _choose(names: Sequence[str], split: str) -> tuple[list[str], dict[str, str]]:
-    """The files of a split, and the class of every file (empty if there are no classes).
-
-    Two folders `train` and `test` at the top are the splits. Otherwise a tenth of the files, at
-    least one, is held out for "test" by a hash of their names, so that the choice stays (nearly)
-    the same when files are added; a single file serves both.
-
-    The folders at the top, or right below train and test, are the classes if there are several
-    and no file lies outside of them.
-    """
-    parts = {name: name.split("/") for name in names}
-    if {part[0] for part in parts.values()} == {"train", "test"}:
-        chosen = [name for name, part in parts.items() if part[0] == split]
-        parts = {name: part[1:] for name, part in parts.items()}
-    else:
-        ranked = sorted(names, key=lambda name: (zlib.crc32(name.encode()), name))
-        count = max(1, len(names) // 10)
-        chosen = sorted(ranked[:count] if split == "test" else ranked[count:] or ranked)
-    classes = {name: part[0] for name, part in parts.items() if len(part) > 1}
-    if len(classes) < len(names) or len(set(classes.values())) < 2:
-        classes = {}
-    return chosen, classes
-
-
-def _for_each(function: Callable[[T], R], items: Iterable[T], title: str) -> list[R]:
-    """[function(item) ...] on a few threads (Pillow lets go of the GIL), a bar if it takes long."""
-    items = list(items)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        bar = tqdm(pool.map(function, items), title, len(items), delay=2, leave=False, disable=None)
-        return list(bar)

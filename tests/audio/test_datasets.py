@@ -1,0 +1,552 @@
+"""Data sets of sounds by name, from small files made here and from the real digits."""
+
+from __future__ import annotations
+
+import io
+import threading
+import wave
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mmdiff.audio import datasets, folders, fsdd
+from mmdiff.audio.datasets import Sounds, open_sounds
+from mmdiff.audio.folders import Held
+from mmdiff.audio.sound import resample
+from mmdiff.errors import UserError
+
+DIGITS = "0123456789"
+
+
+def wav(values: list[float] | Tensor, rate: int = 8000) -> bytes:
+    """A WAV file of 16 bits, mono."""
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.asarray(values) * 32768).round().astype("<i2").tobytes())
+    return data.getvalue()
+
+
+def spoken(digit: str, speaker: int, index: int) -> list[float]:
+    """A clip that tells what it is by its values, the largest of which is 0.25."""
+    return [0.25, int(digit) / 64, -speaker / 64, index / 256]
+
+
+def write_fsdd(root: Path, speakers: tuple[str, ...] = ("bob", "anna")) -> Path:
+    folder = root / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for digit in DIGITS:
+        for number, speaker in enumerate(sorted(speakers)):
+            for index in range(50):
+                name = f"{digit}_{speaker}_{index}.wav"
+                (folder / name).write_bytes(wav(spoken(digit, number, index)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of data sets with two speakers; not to be changed."""
+    root = tmp_path_factory.mktemp("data")
+    write_fsdd(root)
+    return root
+
+
+def read_spoken(x: Tensor) -> tuple[int, int, int]:
+    """(digit, speaker, index) of a clip in which it is."""
+    values = x / x.abs().max() / 4
+    return (
+        round(float(values[1]) * 64),
+        round(-float(values[2]) * 64),
+        round(float(values[3]) * 256),
+    )
+
+
+def store(path: Path, values: Tensor, rate: int = 8000, subtype: str | None = None) -> Path:
+    """`values` [C, L] as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, values.T.numpy(), rate, subtype=subtype)
+    return path
+
+
+def ramp(frames: int, start: float = 0.01, end: float = 0.99) -> Tensor:
+    """[1, frames] that tells the place of each of its values."""
+    return torch.linspace(start, end, frames)[None]
+
+
+# --- spoken digits
+
+
+def test_fsdd_is_what_its_names_say(digits: Path) -> None:
+    train, test = (open_sounds("fsdd", split, digits, scale=4.0) for split in ("train", "test"))
+    assert (train.name, train.shape, train.sample_rate, train.scale) == (
+        "fsdd", (1, 5120), 8000, 4.0,
+    )  # fmt: skip
+    assert train.labels == test.labels == tuple(DIGITS)
+    assert train.speakers == test.speakers == ("anna", "bob")
+    assert (len(train), len(test)) == (900, 100)
+    seen = set()
+    for sounds, indices in ((train, range(5, 50)), (test, range(5))):
+        for item in sounds:
+            digit, speaker, index = read_spoken(item["x"][0])
+            assert (item["label"], item["speaker"]) == (digit, speaker)
+            assert index in indices
+            seen.add((digit, speaker, index))
+    assert len(seen) == 1000
+
+
+def test_every_digit_begins_the_window_with_one_peak(digits: Path) -> None:
+    x = open_sounds("fsdd", "test", digits, scale=4.0)[7]["x"]
+    assert x.dtype == torch.float32
+    assert x[0, 0] == pytest.approx(3.6)
+    assert x[0, 4:].eq(0).all()
+
+
+def test_long_words_fade_out_at_the_end(tmp_path: Path) -> None:
+    folder = write_fsdd(tmp_path, ("anna",))
+    (folder / "3_anna_0.wav").write_bytes(wav([0.5] * 6000))
+    sounds = open_sounds("fsdd", "test", tmp_path)
+    (x,) = (item["x"][0] for item in sounds if item["x"][0, 4] != 0)
+    torch.testing.assert_close(x[:5040], torch.full((5040,), 0.9))
+    assert x[5039:].diff().le(0).all()
+    assert abs(x[-1]) < 1e-6
+    assert x[5080] == pytest.approx(0.45, abs=0.02)  # half-way through 10 ms
+    (folder / "3_anna_0.wav").write_bytes(wav([0.5] * 5120))
+    (x,) = (item["x"] for item in open_sounds("fsdd", "test", tmp_path) if item["x"][0, 4] != 0)
+    torch.testing.assert_close(x, torch.full((1, 5120), 0.9))
+
+
+def test_augmented_digits_are_late_and_flipped(digits: Path) -> None:
+    plain = open_sounds("fsdd", "test", digits)
+    sounds = open_sounds("fsdd", "test", digits, augment=True, seed=3)
+    shifts, signs = [], []
+    for index in range(20):
+        for count in range(16):
+            x = sounds.visit(index, count)["x"][0]
+            shifts.append(int(x.nonzero()[0]))
+            signs.append(float(x[shifts[-1]].sign()))
+            original = signs[-1] * plain[index]["x"][0, : 5120 - shifts[-1]]
+            assert torch.equal(x[shifts[-1] :], original)
+    assert (min(shifts), max(shifts)) == (0, 255)
+    assert 0.4 < np.mean(np.array(signs) > 0) < 0.6
+    assert abs(np.corrcoef(shifts, signs)[0, 1]) < 0.15
+
+
+def test_late_words_that_reach_the_end_fade_out(tmp_path: Path) -> None:
+    folder = write_fsdd(tmp_path, ("anna",))
+    for index in range(5):
+        (folder / f"3_anna_{index}.wav").write_bytes(wav([0.5] * 5000))
+    sounds = open_sounds("fsdd", "test", tmp_path, augment=True)
+    for index in range(15, 20):
+        x = sounds[index]["x"][0].abs()
+        shift = int(x.nonzero()[0])
+        late = shift > 120
+        assert x[-1] < 1e-6
+        assert x[shift : shift + 4900 - 136 * late].min() == pytest.approx(0.9)
+
+
+def test_visits_are_functions_of_seed_index_and_count(digits: Path) -> None:
+    def visit(seed: int, index: int, count: int) -> Tensor:
+        return open_sounds("fsdd", "test", digits, augment=True, seed=seed).visit(index, count)["x"]
+
+    x = visit(0, 5, 2)
+    assert torch.equal(x, visit(0, 5, 2))
+    assert not torch.equal(x, visit(0, 5, 3))
+    assert not torch.equal(x, visit(1, 5, 2))
+    sounds = open_sounds("fsdd", "test", digits, augment=True)
+    assert torch.equal(sounds[9]["x"], sounds.visit(9, 0)["x"])
+
+
+def test_digits_in_other_formats(tmp_path: Path) -> None:
+    folder = write_fsdd(tmp_path, ("anna",))
+    x = ramp(400).sin() * torch.linspace(0, 30, 400).cos() * 0.5
+    (folder / "0_anna_0.wav").write_bytes(wav(x[0]))
+    sounds = open_sounds("fsdd", "test", tmp_path, 16000, seconds=0.1, channels=2)
+    assert (sounds.shape, sounds.sample_rate) == ((2, 1600), 16000)
+    item = sounds[0]["x"]
+    assert torch.equal(item[0], item[1])
+    expected = resample(x, 8000, 16000)[0]
+    expected = expected * 0.9 / expected.abs().max()
+    torch.testing.assert_close(item[0, :800], expected, atol=1e-3, rtol=0)
+    assert item[0, 800:].eq(0).all()
+
+
+def test_what_is_wrong_with_the_digits_is_named(tmp_path: Path) -> None:
+    folder = write_fsdd(tmp_path, ("anna",))
+    (folder / "notes.txt").write_text("mine")
+    assert len(open_sounds("fsdd", "test", tmp_path)) == 50
+    (folder / "4_anna_2.wav").write_bytes(wav([0.0] * 50))
+    with pytest.raises(UserError, match=r"4_anna_2\.wav is silent"):
+        open_sounds("fsdd", "test", tmp_path)
+    (folder / "4_anna_2.wav").write_bytes(wav([0.5] * 50)[:100])
+    with pytest.raises(UserError, match=r"4_anna_2\.wav is cut"):
+        open_sounds("fsdd", "test", tmp_path)
+    (folder / "4_anna_2.wav").unlink()
+    (folder / "9_anna_49.wav").unlink()
+    for split in ("train", "test"):
+        with pytest.raises(UserError, match=r"lacks 2 recordings, 4_anna_2\.wav among them"):
+            open_sounds("fsdd", split, tmp_path)
+
+
+# --- the download
+
+
+@pytest.fixture
+def archive() -> bytes:
+    """As GitHub packs the six speakers."""
+    packed = io.BytesIO()
+    speakers = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+    with zipfile.ZipFile(packed, "w") as file:
+        top = "free-spoken-digit-dataset-1.0.10"
+        file.writestr(f"{top}/README.md", "digits")
+        file.writestr(f"{top}/../../0_evil_0.wav", "outside")
+        for digit in DIGITS:
+            for number, speaker in enumerate(speakers):
+                data = wav(spoken(digit, number, 0))
+                for index in range(50):
+                    file.writestr(f"{top}/recordings/{digit}_{speaker}_{index}.wav", data)
+    return packed.getvalue()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """Serves what the list holds first, in place of GitHub; nothing as 404."""
+    content: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if content else 404)
+            self.send_header("Content-Length", str(len(content[0]) if content else 0))
+            self.end_headers()
+            self.wfile.write(content[0] if content else b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setattr(fsdd, "_URL", f"http://127.0.0.1:{http.server_port}/v1.0.10.zip")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield content
+        http.shutdown()
+        thread.join()
+
+
+def test_missing_digits_are_downloaded_once(
+    tmp_path: Path, server: list[bytes], archive: bytes
+) -> None:
+    server.append(archive)
+    sounds = open_sounds("fsdd", "test", tmp_path / "data")
+    assert (len(sounds), len(sounds.speakers)) == (300, 6)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["fsdd"]
+    assert len(list((tmp_path / "data" / "fsdd" / "recordings").iterdir())) == 3000
+    assert not list(tmp_path.rglob("*evil*"))
+    server.clear()
+    assert len(open_sounds("fsdd", "train", tmp_path / "data")) == 2700
+
+
+def test_a_download_that_is_not_whole_leaves_nothing(
+    tmp_path: Path, server: list[bytes], archive: bytes
+) -> None:
+    few = io.BytesIO()
+    with zipfile.ZipFile(few, "w") as file:
+        file.writestr("x/recordings/0_theo_0.wav", b"RIFF")
+    for data, said in (
+        (archive[: len(archive) // 2], "not a zip file"),
+        (few.getvalue(), "the archive holds 1 recordings, not 3,000"),
+        (b"", "not a zip file"),
+    ):
+        server[:] = [data]
+        with pytest.raises(UserError, match=said):
+            open_sounds("fsdd", "test", tmp_path / "data")
+        assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_without_network_one_sentence_says_where_the_files_go(
+    tmp_path: Path, server: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="404"):
+        open_sounds("fsdd", "train", tmp_path)
+    monkeypatch.setattr(fsdd, "_URL", "http://127.0.0.1:9/v1.0.10.zip")  # where nobody answers
+    monkeypatch.setenv("MMDIFF_DATA", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        open_sounds("fsdd")
+    message = str(caught.value)
+    for part in (f"{tmp_path}/fsdd/recordings", "WAV", "--data-dir", "MMDIFF_DATA"):
+        assert part in message
+    assert "\n" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_dir_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="could not be downloaded"):
+        open_sounds("fsdd", "train", tmp_path / "file" / "data")
+
+
+# --- synthetic
+
+
+def test_synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_SYNTHETIC_COUNTS", {"train": 40, "test": 20})
+    train, test = (open_sounds("synthetic", split, None, 8000, 0.05) for split in ("train", "test"))
+    assert (train.shape, train.speakers, len(train) > len(test) > 0) == ((1, 400), (), True)
+    assert train.labels == test.labels
+    labels = [train[index]["label"] for index in range(len(train.labels))]
+    assert sorted(labels) == list(range(len(train.labels)))
+    assert train[0]["speaker"] == -1
+    assert not torch.equal(train[0]["x"], test[0]["x"])
+    assert torch.equal(train.visit(3, 0)["x"], train.visit(3, 1)["x"])  # nothing to crop
+
+
+# --- folders
+
+
+def test_the_rate_is_that_of_most_files(tmp_path: Path) -> None:
+    for index, rate in enumerate((8000, 11025, 11025, 22050)):
+        store(tmp_path / f"{index}.wav", ramp(100), rate)
+    for split in ("train", "test"):
+        sounds = open_sounds(f"folder:{tmp_path}", split)
+        assert (sounds.sample_rate, sounds.shape) == (11025, (1, round(1.5 * 11025)))
+    store(tmp_path / "4.wav", ramp(100), 22050)
+    assert open_sounds(f"folder:{tmp_path}").sample_rate == 22050
+    assert open_sounds(f"folder:{tmp_path}", "train", None, 4000, 0.5, 2).shape == (2, 2000)
+
+
+def test_short_files_have_zeros_after_them(tmp_path: Path) -> None:
+    store(tmp_path / "a.wav", ramp(300), subtype="FLOAT")
+    sounds = open_sounds(f"folder:{tmp_path}", seconds=0.1, scale=2.0)
+    assert len(sounds) == 1
+    for count in range(3):
+        x = sounds.visit(0, count)["x"]
+        torch.testing.assert_close(x[:, :300], 2 * ramp(300))
+        assert x[:, 300:].eq(0).all()
+
+
+@given(st.integers(1, 400), st.integers(20, 300), st.integers(0, 3))
+@settings(derandomize=True, deadline=None, max_examples=30)
+def test_crops_cover_a_sound_evenly(length: int, window: int, seed: int) -> None:
+    held = Held([torch.arange(1.0, length + 1)[None]], 8000, [-1])
+    sounds = Sounds("", held, (1, window), 1.0, False, seed)
+    assert abs(len(sounds) - length / window) <= 0.5 or len(sounds) == 1
+    free = max(0, length - window)
+    for index in range(len(sounds)):
+        for count in range(3):
+            x = sounds.visit(index, count)["x"][0]
+            start = int(x[0]) - 1
+            whole = min(length, window)
+            assert torch.equal(x[:whole], torch.arange(start + 1.0, start + whole + 1))
+            assert index * (free + 1) // len(sounds) <= start
+            assert start <= min(free, (index + 1) * (free + 1) // len(sounds))
+
+
+def test_every_place_is_visited() -> None:
+    held = Held([torch.arange(1.0, 101)[None]], 8000, [-1])
+    sounds = Sounds("", held, (1, 90), 1.0, False, 0)
+    starts = {int(sounds.visit(0, count)["x"][0, 0]) for count in range(100)}
+    assert starts == set(range(1, 12))
+
+
+@pytest.mark.parametrize("rate", [8000, 12000, 5000])
+def test_small_folders_in_memory_are_large_ones_on_disk(
+    tmp_path: Path, rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.rand(2, 9000) * 1.8 - 0.9
+    store(tmp_path / "train" / "a" / "0.flac", x)
+    store(tmp_path / "train" / "b" / "0.wav", x[:1, :3000], 11025)
+    store(tmp_path / "test" / "b" / "1.ogg", x[:, :2000])
+    store(tmp_path / "train" / "a" / "loud.wav", 3 * x, subtype="FLOAT")
+    (tmp_path / "train" / "a" / "cut.wav").write_bytes(wav([0.5] * 500)[:300])
+
+    def open_it() -> Sounds:
+        with pytest.warns(UserWarning, match="1 unreadable"):
+            return open_sounds(f"folder:{tmp_path}", "train", None, rate, 0.2, 2, seed=5)
+
+    memory = open_it()
+    monkeypatch.setattr(folders, "CACHE_BYTES", 1000)
+    disk = open_it()
+    assert isinstance(memory._held.sounds[0], Tensor)
+    assert not isinstance(disk._held.sounds[0], Tensor)
+    assert len(memory) == len(disk) > 10
+    for index in range(len(memory)):
+        for count in range(2):
+            ours, theirs = memory.visit(index, count), disk.visit(index, count)
+            torch.testing.assert_close(ours["x"], theirs["x"], atol=1e-4, rtol=0)
+            assert ours["label"] == theirs["label"]
+
+
+@pytest.mark.parametrize("change", ["gone", "shorter", "cut", "foreign"])
+def test_a_file_that_breaks_later_is_one_error(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "CACHE_BYTES", 0)
+    path = store(tmp_path / "a.wav", ramp(9000))
+    sounds = open_sounds(f"folder:{tmp_path}", seconds=0.5)
+    if change == "gone":
+        path.unlink()
+    elif change == "shorter":
+        store(path, ramp(100))
+    elif change == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    else:
+        path.write_text("no sound at all")
+    with pytest.raises(UserError, match=r"a\.wav"):
+        sounds[0]
+
+
+def test_files_beyond_the_range_become_quieter_as_a_whole(tmp_path: Path) -> None:
+    store(tmp_path / "a.wav", torch.tensor([[0.5, -4.0, 1.0, 2.0]]), subtype="FLOAT")
+    sounds = open_sounds(f"folder:{tmp_path}", seconds=4 / 8000)
+    assert sounds[0]["x"].tolist() == [[0.125, -1, 0.25, 0.5]]
+
+
+def test_resampling_does_not_leave_the_range(tmp_path: Path) -> None:
+    store(tmp_path / "a.wav", torch.ones(1, 800) * (torch.arange(800) // 40 % 2 * 2 - 1))
+    sounds = open_sounds(f"folder:{tmp_path}", "train", None, 44100, 0.1, scale=3.0)
+    assert sounds[0]["x"].abs().max() == 3
+
+
+def test_channels_are_mixed(tmp_path: Path) -> None:
+    store(tmp_path / "a.wav", torch.tensor([[0.5, 0.25], [0.0, -0.75]]))
+    name, seconds = f"folder:{tmp_path}", 2 / 8000
+    assert open_sounds(name, seconds=seconds)[0]["x"].tolist() == [[0.25, -0.25]]
+    stereo = open_sounds(name, seconds=seconds, channels=2)[0]["x"]
+    assert stereo.tolist() == [[0.5, 0.25], [0, -0.75]]
+
+
+def test_augmented_folders_are_flipped_and_quieter(tmp_path: Path) -> None:
+    store(tmp_path / "a.wav", torch.full((1, 100), 0.5))
+    sounds = open_sounds(f"folder:{tmp_path}", seconds=0.01, augment=True)
+    values = np.array([float(sounds.visit(0, count)["x"][0, 0]) for count in range(300)])
+    levels = 20 * np.log10(np.abs(values) / 0.5)
+    assert -6 <= levels.min() < -5.8
+    assert -0.2 < levels.max() <= 0
+    assert 0.4 < np.mean(values > 0) < 0.6
+    assert levels.mean() == pytest.approx(-3, abs=0.3)
+
+
+def test_sub_folders_are_the_classes(tmp_path: Path) -> None:
+    for index in range(12):
+        store(tmp_path / "dog" / "more" / f"{index}.flac", -ramp(50))
+        store(tmp_path / "cat" / f"{index}.WAV", ramp(50))
+    store(tmp_path / ".trash" / "0.wav", ramp(50))
+    train, test = (open_sounds(f"folder:{tmp_path}", s, seconds=0.01) for s in ("train", "test"))
+    assert train.labels == test.labels == ("cat", "dog")
+    assert (len(train), len(test)) == (22, 2)
+    for sounds in (train, test):
+        for item in sounds:
+            assert item["label"] == (item["x"].mean() < 0)
+            assert item["speaker"] == -1
+    store(tmp_path / "loose.wav", ramp(50))
+    assert open_sounds(f"folder:{tmp_path}").labels == ()
+    assert open_sounds(f"folder:{tmp_path}")[0]["label"] == -1
+
+
+def test_train_and_test_folders_are_the_splits(tmp_path: Path) -> None:
+    for inner in ("a", "b"):
+        store(tmp_path / "train" / inner / "0.wav", ramp(50))
+        store(tmp_path / "train" / inner / "1.wav", ramp(50))
+        store(tmp_path / "test" / inner / "0.wav", -ramp(50))
+    train, test = (open_sounds(f"folder:{tmp_path}", split) for split in ("train", "test"))
+    assert train.labels == test.labels == ("a", "b")
+    assert (len(train), len(test)) == (4, 2)
+    assert all(item["x"].min() == 0 for item in train)
+    assert all(item["x"].max() == 0 for item in test)
+
+
+def spoil(folder: Path) -> None:
+    """Files of which nothing can be had."""
+    cut = store(folder / "cut.flac", torch.rand(1, 5000) - 0.5)
+    cut.write_bytes(cut.read_bytes()[:6000])
+    (folder / "foreign.mp3").write_text("%!PS-Adobe-3.0 EPSF-3.0\n" * 50)
+    (folder / "empty.wav").touch()
+    nan = torch.zeros(1, 3000)
+    nan[0, -1] = torch.nan
+    store(folder / "nan.wav", nan, subtype="FLOAT")
+    store(folder / "header.wav", torch.zeros(1, 0))
+
+
+def test_broken_and_silent_files_are_left_out_with_a_warning_each(tmp_path: Path) -> None:
+    for inner in ("train", "test"):
+        for index in range(5):
+            store(tmp_path / inner / f"{index}.wav", torch.full((1, 50), (index + 1) / 8))
+    spoil(tmp_path / "train")
+    store(tmp_path / "train" / "silent.wav", torch.zeros(1, 3000))
+    opposite = torch.tensor([[1.0], [-1.0]]) * ramp(3000)
+    store(tmp_path / "train" / "cancels.wav", opposite)
+    with pytest.warns(UserWarning, match="skipped") as caught:
+        sounds = open_sounds(f"folder:{tmp_path}")
+    first, second = (str(warning.message) for warning in caught)
+    assert "5 unreadable files skipped" in first
+    assert "train/" in first
+    assert f"2 silent files skipped in {tmp_path}: train/cancels.wav, train/silent.wav" == second
+    assert caught[0].filename == __file__
+    levels = sorted(float(item["x"].max()) for item in sounds)
+    assert levels == [(index + 1) / 8 for index in range(5)]
+
+
+def test_folders_without_sounds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no sound")
+    with pytest.raises(UserError, match=r"holds no sounds: put \.wav, .* files into it"):
+        open_sounds(f"folder:{tmp_path}")
+    (tmp_path / "foreign.mp3").write_text("no sound")
+    with pytest.raises(UserError, match="no readable sound: none of its 1 files opens"):
+        open_sounds(f"folder:{tmp_path}")
+    spoil(tmp_path)
+    with pytest.raises(UserError, match=r"its . files are broken or silent"):
+        open_sounds(f"folder:{tmp_path}")
+    with pytest.raises(UserError, match=r"does not exist: give folder:PATH .* folder of sounds"):
+        open_sounds(f"folder:{tmp_path}/nowhere")
+
+
+def test_a_loader_batches_items(digits: Path) -> None:
+    batch = next(iter(DataLoader(open_sounds("fsdd", "test", digits), batch_size=7)))
+    assert batch["x"].shape == (7, 1, 5120)
+    assert batch["label"].tolist() == [0] * 7
+    assert batch["speaker"].tolist() == [0] * 5 + [1] * 2
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(
+        UserError, match="unknown data set 'fsd'; known are fsdd, synthetic, folder"
+    ):
+        open_sounds("fsd")
+    with pytest.raises(UserError, match="unknown data set 'folder:'"):
+        open_sounds("folder:")
+    with pytest.raises(ValueError, match="unknown split 'valid'"):
+        open_sounds("fsdd", "valid")
+    for argument, value in (
+        ("sample_rate", 0), ("seconds", -1.0), ("seconds", float("nan")), ("channels", 0),
+        ("scale", 0.0),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"must be positive, not {value}"):
+            open_sounds("synthetic", **{argument: value})  # type: ignore[arg-type]
+
+
+# --- the real thing
+
+
+def test_the_real_digits(data_dir: Path) -> None:
+    if not (data_dir / "fsdd").is_dir():
+        pytest.skip("MMDIFF_DATA has no fsdd")
+    test = open_sounds("fsdd", "test", data_dir)
+    assert test.speakers == ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+    assert (len(test), test.shape) == (300, (1, 5120))
+    items = [test[index] for index in range(300)]
+    assert torch.tensor([item["label"] for item in items]).bincount().tolist() == [30] * 10
+    assert torch.tensor([item["speaker"] for item in items]).bincount().tolist() == [50] * 6
+    peaks = torch.stack([item["x"].abs().max() for item in items])
+    torch.testing.assert_close(peaks, torch.full((300,), 0.9))
