@@ -1,14 +1,13 @@
-"""Where samples go: names, kinds of destination, and the frames of an animation."""
+"""Where samples go: kinds of destination, what may go there, and what is in the way."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from mmdiff.errors import UserError
-from mmdiff.outputs import FRAMES, Destination, frame_steps, sample_names
+from mmdiff.outputs import Destination
 
 
 def test_kind_follows_from_the_name(tmp_path: Path) -> None:
@@ -17,32 +16,55 @@ def test_kind_follows_from_the_name(tmp_path: Path) -> None:
         "a.png": "png",
         "A.PNG": "png",
         "a.gif": "gif",
+        "a.wav": "wav",
+        "A.Wav": "wav",
         "a": "folder",
         "a/": "folder",
         "a.png/": "folder",
+        "a.wav/": "folder",
         f"{tmp_path}/dir.gif": "folder",
         f"{tmp_path}": "folder",
         "runs.d/a": "folder",
     }
     assert {out: Destination.parse(out).kind for out in kinds} == kinds
-    for out in ("a.jpg", "a.png.bak"):
-        with pytest.raises(UserError, match=r"\.png.*\.gif"):
+    for out in ("a.jpg", "a.png.bak", "a.mp3"):
+        with pytest.raises(UserError, match=r"\.png.*\.gif.*\.wav"):
             Destination.parse(out)
 
 
-def test_names_are_plain_and_different() -> None:
-    assert sample_names(None, 3) == ["0", "1", "2"]
-    names = sample_names(["7", "a/b", "a b", "..", "é"], 5)
-    assert names == ["7_0", "a-b_1", "a-b_2", ".._3", "é_4"]
+def test_sound_and_pictures_go_where_they_can() -> None:
+    for sound, refused in ((True, "gif"), (False, "wav")):
+        for kind in ("png", "gif", "wav", "folder"):
+            destination = Destination(Path(f"x.{kind}"), kind)
+            if kind != refused:
+                destination.check(sound)
+                continue
+            with pytest.raises(UserError, match=rf"x\.{kind}"):
+                destination.check(sound)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 49, 50, 51, 99, 100, 101, 1000])
-def test_an_animation_is_short_even_and_complete(steps: int) -> None:
-    frames = list(frame_steps(steps))
-    assert 1 <= len(frames) <= FRAMES
-    assert frames[-1] == steps - 1
-    assert frames == sorted(frames)
-    assert frames[0] >= 0
-    assert len({b - a for a, b in pairwise(frames)}) <= 1
-    if steps <= FRAMES:
-        assert len(frames) == steps
+def test_files_are_named_and_never_in_the_way(tmp_path: Path) -> None:
+    one = Destination(tmp_path / "new" / "a.wav", "wav")
+    many = Destination(tmp_path / "many", "folder")
+    assert one.prepare(["7_0", "8_1"], ".wav", False) == [tmp_path / "new" / "a.wav"]
+    files = [tmp_path / "many" / "7_0.wav", tmp_path / "many" / "8_1.wav"]
+    assert many.prepare(["7_0", "8_1"], ".wav", False) == files
+    assert (tmp_path / "new").is_dir()
+    files[1].touch()
+    with pytest.raises(UserError, match=r"8_1\.wav exists already: add --overwrite"):
+        many.prepare(["7_0", "8_1"], ".wav", False)
+    files[0].touch()
+    with pytest.raises(UserError, match=r"7_0\.wav exists already \(and 1 more\)"):
+        many.prepare(["7_0", "8_1"], ".wav", False)
+    assert many.prepare(["7_0", "8_1"], ".wav", True) == files
+    assert many.prepare(["7_0", "8_1"], ".png", False) != files
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for destination in (
+        Destination(tmp_path / "file" / "a.wav", "wav"),
+        Destination(tmp_path / "file" / "a", "folder"),
+    ):
+        with pytest.raises(UserError, match="choose another --out"):
+            destination.prepare(["a"], ".wav", True)

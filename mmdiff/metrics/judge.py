@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,11 @@ from mmdiff.tensorfile import read, write
 BUNDLED = Path(__file__).parent.parent / "zoo" / "digit_judge.safetensors"
 KIND = "digit judge"
 
+Judge = TypeVar("Judge", bound=nn.Module)
 
-def _block(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
+
+def conv_block(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution, batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False),
         nn.BatchNorm2d(channels),
@@ -38,12 +41,12 @@ class DigitJudge(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _block(1, 32),
-            _block(32, 32, stride=2),
-            _block(32, 64),
-            _block(64, 64, stride=2),
-            _block(64, 96),
-            _block(96, self.width),
+            conv_block(1, 32),
+            conv_block(32, 32, stride=2),
+            conv_block(32, 64),
+            conv_block(64, 64, stride=2),
+            conv_block(64, 96),
+            conv_block(96, self.width),
         )
         self.head = nn.Linear(self.width, self.classes)
 
@@ -69,26 +72,39 @@ def run_judge(judge: DigitJudge, x: Tensor, batch: int = 500) -> tuple[Tensor, T
     return features.cpu(), judge.head(features).cpu()
 
 
-def save_judge(judge: DigitJudge, path: Path, notes: Mapping[str, str]) -> None:
-    """Write `judge` to `path` in half precision, with `notes` in the file's header."""
+def write_judge(judge: nn.Module, path: Path, kind: str, notes: Mapping[str, str]) -> None:
+    """Write a `judge` of this `kind` in half precision, with `notes` in the file's header."""
     state = {
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in judge.state_dict().items()
     }
-    write(path, state, {**notes, "kind": KIND})
+    write(path, state, {**notes, "kind": kind})
+
+
+def read_judge(judge: Judge, path: Path, kind: str, recipe: str) -> Judge:
+    """`judge` with the weights in `path`, in eval mode.
+
+    Raises UserError for a file that is missing, cut, edited or not of this `kind`, which `recipe`
+    makes.
+    """
+    state, description = read(path)
+    try:
+        if description.get("kind") != kind:
+            raise RuntimeError
+        judge.load_state_dict(state)
+    except RuntimeError:
+        raise UserError(f"{path} is no {kind}: {recipe} makes one.") from None
+    return judge.eval()
+
+
+def save_judge(judge: DigitJudge, path: Path, notes: Mapping[str, str]) -> None:
+    """Write `judge` to `path` in half precision, with `notes` in the file's header."""
+    write_judge(judge, path, KIND, notes)
 
 
 def load_judge(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -> DigitJudge:
     """The judge in `path` (default: the bundled one), in float32 and in eval mode.
 
-    Raises UserError for a file that is missing, cut, edited or not a judge.
+    Raises UserError for a file that is missing, cut, edited or not a digit judge.
     """
-    state, description = read(Path(path))
-    judge = DigitJudge()
-    try:
-        if description.get("kind") != KIND:
-            raise RuntimeError
-        judge.load_state_dict(state)
-    except RuntimeError:
-        raise UserError(f"{path} is no digit judge: recipes/digit_judge.py makes one.") from None
-    return judge.to(device).eval()
+    return read_judge(DigitJudge(), Path(path), KIND, "recipes/digit_judge.py").to(device)

@@ -27,8 +27,8 @@ class TrainingConfig:
         accumulate: parts that each process's share of a batch is worked off in.
         label_dropout: how often conditions are hidden, for classifier-free guidance.
         precision: "no" (float32) or "bf16" (autocast).
-        times: how the times of training are spread over (0, 1): evenly, or as the sigmoid of a
-            standard normal number, which is more often in the middle (Esser et al. 2024).
+        times: how noise levels are drawn: at "uniform" times, or "logit_normal", which leaves
+            out most of those that are almost clean or almost noise, see `draws.log_snrs`.
         save_every: optimiser steps between saved states.
         seed: of the initial weights, data order, times, noise and dropout.
     """

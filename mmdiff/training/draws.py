@@ -5,6 +5,7 @@ So a resumed run needs no generator's state, and several processes see what one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,9 +104,14 @@ def times(seed: int, step: int, places: Tensor, batch: int) -> Tensor:
     return ((places + offset) / batch).clamp(max=1 - 2**-24)
 
 
-def logit_normal(u: Tensor) -> Tensor:
-    """Uniform numbers in [0, 1) -> the sigmoid of standard normal ones, in (0, 1)."""
-    return torch.special.ndtri(u.clamp(min=2**-24)).sigmoid()
+def log_snrs(u: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1) -> falling log-SNRs, float64, densest where signal = noise.
+
+    Those of `Trigonometric` at times that are the sigmoid of a standard normal number, the
+    logit-normal times of Esser et al. 2024, whatever schedule will be asked for them.
+    """
+    t = torch.special.ndtri(u.double().clamp(min=2**-24)).sigmoid()
+    return -2 * torch.tan(math.pi / 2 * t).log()
 
 
 def gaussian(seed: int, step: int, places: Tensor, x: Tensor) -> Tensor:

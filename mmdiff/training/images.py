@@ -28,7 +28,7 @@ from mmdiff.sampling import OnStep, sample
 from mmdiff.schedules import LinearBeta
 from mmdiff.solvers import DDPM, DPMpp2MSDE, Solver
 from mmdiff.training.checkpoints import Info
-from mmdiff.training.config import TrainingConfig
+from mmdiff.training.runs import configure, take_turns
 from mmdiff.training.trainer import Trainer
 
 WATCHED_TIMES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -133,10 +133,8 @@ def train_images(
     recipe = PRESETS[preset]
     data = open_images(dataset, "train", data_dir, size)
     held_out = open_images(dataset, "test", data_dir, size)
-    batch = recipe.training["batch"]
-    total = steps or (epochs or recipe.epochs) * max(1, len(data) // batch)
-    config = TrainingConfig(steps=total, seed=seed, **recipe.training)
-    made = {"preset": preset, "epochs": round(total * batch / len(data), 2), "seed": seed}
+    config, length = configure(recipe.training, len(data), epochs or recipe.epochs, steps, seed)
+    made = {"preset": preset, **length}
     info = Info(data.shape, labels=data.labels, dataset=dataset, made=made)
     model = recipe.model(data, seed)
     trainer = Trainer(model, data, held_out, config, out, info, device, resume)
@@ -189,8 +187,7 @@ def draw(
 ) -> Tensor:
     """[recipe.samples, C, H, W]; the classes take turns where there are any."""
     count = recipe.samples
-    labels = getattr(trainer.model.backbone, "conditions", {}).get("label", 0)
-    label = torch.arange(count) % labels if labels else None
+    turns: dict[str, Any] = take_turns(getattr(trainer.model.backbone, "conditions", {}), count)
     return sample(
         trainer.model,
         (count, *trainer.info.shape),
@@ -198,7 +195,7 @@ def draw(
         trainer.config.seed,
         on_step=on_step,
         clip=trainer.info.data_range if recipe.clip else None,
-        label=label,
+        **turns,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from mmdiff.files import written_aside
@@ -49,6 +50,10 @@ class Journal:
         pixels = np.frombuffer(image.convert("RGB").tobytes(), np.uint8)
         pixels = pixels.reshape(image.height, image.width, 3)
         self._board.add_image(name, pixels, step, dataformats="HWC")
+
+    def audio(self, name: str, wave: Tensor, sample_rate: int, step: int) -> None:
+        """A sound [C, L] in [-1, 1], to TensorBoard, which plays the mean of its channels."""
+        self._board.add_audio(name, wave.mean(0, keepdim=True), step, sample_rate)
 
 
 def _open(path: Path, columns: tuple[str, ...], step: int) -> Path:

@@ -224,14 +224,15 @@ class Trainer:
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         x = batch.pop("x")
         u = draws.times(seed, step, places, config.batch)
-        if config.times == "logit_normal":
-            u = draws.logit_normal(u)
         cond = {
             name: draws.hide(seed, step, places, value, config.label_dropout)
             for name, value in batch.items()
             if name in self._conditions
         }
-        t = self.model.schedule.training_time(u)
+        if config.times == "uniform":
+            t = self.model.schedule.training_time(u)
+        else:
+            t = self.model.schedule.time_of(draws.log_snrs(u)).to(u.dtype)
         noise = draws.gaussian(seed, step, places, x)
         loss: Tensor = self.trained(x, t=t, noise=noise, **cond)
         return loss
@@ -250,6 +251,9 @@ class Trainer:
             "prediction": model["prediction"],
             "weighting": model["weighting"],
             "dataset": self.info.dataset,
+            "shape": list(self.info.shape),
+            "data_range": list(self.info.data_range),
+            "sample_rate": self.info.sample_rate,
             "items": self.order.length,
         }
 

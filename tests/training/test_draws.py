@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
+from mmdiff.schedules import Trigonometric
 from mmdiff.training.draws import (
     BatchOrder,
     Visited,
     gaussian,
     hide,
-    logit_normal,
+    log_snrs,
     share,
     times,
 )
@@ -104,15 +105,15 @@ def test_times_are_uniform_over_steps() -> None:
     assert abs(u.square().mean() - 1 / 3) < 0.01
 
 
-def test_logit_normal_times_have_their_distribution() -> None:
-    t = logit_normal((torch.arange(100_000) + 0.5) / 100_000)
-    assert (t.diff() >= 0).all()
-    logits = t.double().logit()
+def test_log_snrs_are_those_of_logit_normal_times() -> None:
+    found = log_snrs((torch.arange(100_000) + 0.5) / 100_000)
+    assert (found.diff() <= 0).all()
+    logits = Trigonometric().time_of(found).logit()
     assert abs(logits.mean()) < 1e-3
     assert abs(logits.std() - 1) < 1e-3
-    assert ((logits.abs() < 1).double().mean() - 0.6827).abs() < 1e-3
-    ends = logit_normal(torch.tensor([0.0, 1 - 2**-24]))
-    assert 0 < ends[0] < ends[1] < 1
+    assert abs((logits.abs() < 1).double().mean() - 0.6827) < 1e-3
+    ends = log_snrs(torch.tensor([0.0, 1 - 2**-24]))
+    assert ends.isfinite().all()
 
 
 class Counting(Dataset[Any]):

@@ -1,0 +1,52 @@
+"""What runs on images and on sound have in common: how long they are, and what they draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmdiff.training.config import TrainingConfig
+
+
+def configure(
+    training: Mapping[str, Any], items: int, epochs: int, steps: int | None, seed: int
+) -> tuple[TrainingConfig, dict[str, Any]]:
+    """The settings of a run over `items` items, and what a checkpoint says of its length.
+
+    Args:
+        training: arguments of `TrainingConfig` but for its steps and seed; with a "batch".
+        epochs: passes over the data, which leave out what does not fill a batch.
+        steps: optimiser steps, instead of whole epochs.
+        seed: of everything random.
+    """
+    batch = training["batch"]
+    total = steps or epochs * max(1, items // batch)
+    config = TrainingConfig(steps=total, seed=seed, **training)
+    return config, {"epochs": round(total * batch / items, 2), "seed": seed}
+
+
+def take_turns(conditions: Mapping[str, int], count: int) -> dict[str, Tensor]:
+    """int64 [count] for each class condition, given how many classes each has.
+
+    The classes of the first change from sample to sample. So do those of the next, which moves on
+    by one more whenever the first is through: all pairs come before any comes again.
+    """
+    place, before = torch.arange(count), torch.zeros(count, dtype=torch.int64)
+    turns = {}
+    for name, classes in conditions.items():
+        before = (place + before) % classes
+        turns[name] = before
+        place = place // classes
+    return turns
+
+
+def sample_names(labels: Sequence[str] | None, count: int) -> list[str]:
+    """`{label}_{index}`, or `{index}` without labels, fit for file names on any system."""
+    if labels is None:
+        return [str(index) for index in range(count)]
+    plain = [re.sub(r"[^\w.+-]+", "-", label) for label in labels]
+    return [f"{label}_{index}" for index, label in enumerate(plain)]
