@@ -28,7 +28,8 @@ from torch.utils.data import Subset
 import mmdiff
 from mmdiff.errors import Interrupted
 from mmdiff.image.datasets import Images, open_images
-from mmdiff.metrics.images import evaluate_images, sample_digits, stack, training_part
+from mmdiff.metrics.frechet import training_part
+from mmdiff.metrics.images import evaluate_images, sample_digits, stack
 from mmdiff.tensorfile import read
 from mmdiff.training.checkpoints import Info
 from mmdiff.training.config import TrainingConfig

@@ -27,7 +27,8 @@ from torch import Tensor
 
 import mmdiff
 from mmdiff.image.datasets import open_images
-from mmdiff.metrics.images import evaluate_images, sample_digits, stack, training_part
+from mmdiff.metrics.frechet import training_part
+from mmdiff.metrics.images import evaluate_images, sample_digits, stack
 from mmdiff.solvers import SOLVERS, Solver
 from mmdiff.training.checkpoints import Pretrained
 

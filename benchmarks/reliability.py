@@ -1,13 +1,14 @@
-"""Does a training survive being killed, and does anything but a sound checkpoint get in?
+"""Does a training survive being killed, and does anything but a whole checkpoint get in?
 
     python benchmarks/reliability.py                # some minutes on one CPU core
+    python benchmarks/reliability.py --signal sound # spoken digits in place of MNIST
     python benchmarks/reliability.py --steps 40 --kills 2 --cuts 5 --flips 5    # does it work?
 
-A small U-Net trains on MNIST, saving every 10 steps. One run is left alone. Another is killed with
-SIGKILL at random moments, anywhere in a step or a save, and resumed each time. At the end weights,
-averaged weights, Adam's moments and every batch that was drawn are compared, bit for bit. Then the
-checkpoint is cut, flipped bit by bit and replaced by files that are none; loading must refuse each
-with one sentence, and nothing may be unpickled.
+A small U-Net trains on MNIST, or on spoken digits behind an MDCT, saving every 10 steps. One run is
+left alone. Another is killed with SIGKILL at random moments, anywhere in a step or a save, and
+resumed each time. At the end weights, averaged weights, Adam's moments and every batch that was
+drawn are compared, bit for bit. Then the checkpoint is cut, flipped bit by bit and replaced by
+files that are none; loading must refuse each with one sentence, and nothing may be unpickled.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from machine import machine
 from safetensors.torch import save_file
 from torch.utils.data import Dataset, Subset
 
-from mmdiff import Diffusion, Info, LinearBeta, load
+from mmdiff import Diffusion, Info, LinearBeta, Trigonometric, load
+from mmdiff.audio import MDCT, FrontEnd
+from mmdiff.audio.datasets import Sounds, open_sounds
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import Images, open_images
 from mmdiff.nn import UNet
@@ -45,10 +48,10 @@ STATE = Path("resume") / "state.safetensors"
 
 
 class Logged(Dataset[Any]):
-    """Data that writes down, batch by batch, what it is asked for: a line for each step."""
+    """Images that write down, batch by batch, what they are asked for: a line for each step."""
 
-    def __init__(self, data: Images, path: Path) -> None:
-        self.data = data
+    def __init__(self, data: Images | Sounds, path: Path) -> None:
+        self.data: Any = data
         self.log = path.open("a", buffering=1)
 
     def __len__(self) -> int:
@@ -59,25 +62,53 @@ class Logged(Dataset[Any]):
         return self.data.__getitems__(indices)
 
 
-def train(out: Path, steps: int, resume: bool, data_dir: Path | None) -> None:
+class LoggedSounds(Logged):
+    """Sounds that do, with the number of the visit: it decides where in the window a word begins.
+
+    They are asked for one by one.
+    """
+
+    asked: ClassVar[list[str]] = []
+
+    def visit(self, index: int, count: int) -> Any:
+        self.asked.append(f"{index}:{count}")
+        if len(self.asked) == BATCH:
+            self.log.write(" ".join(self.asked) + "\n")
+            self.asked.clear()
+        return self.data.visit(index, count)
+
+
+def train(signal: str, out: Path, steps: int, resume: bool, data_dir: Path | None) -> None:
     """What a child process does."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    data = open_images("mnist", "train", data_dir)
-    held_out = Subset(open_images("mnist", "test", data_dir), range(64))
-    backbone = UNet(2, 1, 1, (8, 16), blocks=1, patch=2, conditions={"label": 10})
-    model = Diffusion(backbone, LinearBeta(), "eps", "min_snr")
-    config = TrainingConfig(steps, BATCH, save_every=SAVE_EVERY, ema=0.99)
     out.mkdir(parents=True, exist_ok=True)
-    logged = Logged(data, out / "batches.txt")
-    info = Info(data.shape, labels=data.labels, dataset="mnist")
-    trainer = Trainer(model, logged, held_out, config, out, info, "cpu", resume)
+    held_out: Any
+    if signal == "sound":
+        sounds = open_sounds("fsdd", "train", data_dir, scale=4.0, augment=True)
+        held_out = open_sounds("fsdd", "test", data_dir, scale=4.0)
+        conditions = {"label": len(sounds.labels), "speaker": len(sounds.speakers)}
+        network = FrontEnd(MDCT(64), UNet(1, 64, 64, (16, 16), blocks=1, conditions=conditions))
+        model = Diffusion(network, Trigonometric(), "v")
+        info = Info(
+            sounds.shape, (-4.0, 4.0), sounds.labels, sounds.speakers, sounds.sample_rate, "fsdd"
+        )
+        logged: Logged = LoggedSounds(sounds, out / "batches.txt")
+    else:
+        images = open_images("mnist", "train", data_dir)
+        held_out = open_images("mnist", "test", data_dir)
+        backbone = UNet(2, 1, 1, (8, 16), blocks=1, patch=2, conditions={"label": 10})
+        model = Diffusion(backbone, LinearBeta(), "eps", "min_snr")
+        info = Info(images.shape, labels=images.labels, dataset="mnist")
+        logged = Logged(images, out / "batches.txt")
+    config = TrainingConfig(steps, BATCH, save_every=SAVE_EVERY, ema=0.99)
+    trainer = Trainer(model, logged, Subset(held_out, range(64)), config, out, info, "cpu", resume)
     logged.log.write(f"from {trainer.progress.step}\n")
     trainer.fit()
 
 
 def batches(out: Path) -> Iterator[tuple[int, str]]:
-    """(step, the indices drawn for it) for every step of every run in the folder, in order."""
+    """(step, what was drawn for it) for every step of every run in the folder, in order."""
     step = 0
     for line in (out / "batches.txt").read_text().splitlines():
         if line.startswith("from"):
@@ -137,7 +168,7 @@ def compare(out: Path, reference: Path) -> dict[str, str]:
 
 
 def broken(data: bytes, cuts: int, flips: int, draw: random.Random) -> Iterator[tuple[str, bytes]]:
-    """(kind of damage, the damaged file) of a sound checkpoint's bytes."""
+    """(kind of damage, the damaged file) of a good checkpoint's bytes."""
     for _ in range(cuts):
         yield "cut at a random length", data[: draw.randrange(len(data))]
     header = 8 + int.from_bytes(data[:8], "little")
@@ -209,7 +240,7 @@ def table(
     lines += ["", "In the end, against a run that was never killed:", ""]
     lines += ["| what | equal bit for bit |", "|---|---|"]
     lines += [f"| {what} | {how} |" for what, how in equal.items()]
-    lines += ["", "## Files that are no sound checkpoint", ""]
+    lines += ["", "## Files that are no checkpoint", ""]
     lines += ["| file | tried | refused with one sentence |", "|---|---:|---:|"]
     lines += [f"| {kind} | {tried} | {good} |" for kind, (tried, good) in refused.items()]
     lines += ["", f"Calls of pickle.load, pickle.loads, pickle.Unpickler and torch.load: {calls}."]
@@ -218,25 +249,26 @@ def table(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--signal", choices=("image", "sound"), default="image")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--cuts", type=int, default=50)
     parser.add_argument("--flips", type=int, default=100, help="in the header, and in the tensors")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the damages")
-    parser.add_argument("--data-dir", type=Path, help="where MNIST is")
+    parser.add_argument("--data-dir", type=Path, help="where the data set is")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
-        train(args.child, args.steps, args.resume, args.data_dir)
+        train(args.signal, args.child, args.steps, args.resume, args.data_dir)
         return
 
     draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         killed, reference = folder / "killed", folder / "reference"
-        command = [sys.executable, __file__, "--steps", str(args.steps)]
+        command = [sys.executable, __file__, "--signal", args.signal, "--steps", str(args.steps)]
         if args.data_dir is not None:
             command += ["--data-dir", str(args.data_dir)]
         begun = time.monotonic()
@@ -245,18 +277,20 @@ def main() -> None:
         command += ["--child", str(killed)]
         kills = kill_and_resume(command, killed, args.steps, args.kills, pace, draw)
         equal = compare(killed, reference)
-        sound = (reference / "model.safetensors").read_bytes()
-        files = [*broken(sound, args.cuts, args.flips, draw), *foreign(folder)]
+        whole = (reference / "model.safetensors").read_bytes()
+        files = [*broken(whole, args.cuts, args.flips, draw), *foreign(folder)]
         refused, calls = refusals(files, folder)
 
     about = (
-        f"A U-Net trained for {args.steps} steps of {BATCH} digits, saved every {SAVE_EVERY}. "
+        f"A U-Net trained for {args.steps} steps of {BATCH} "
+        f"{'spoken ' if args.signal == 'sound' else ''}digits, saved every {SAVE_EVERY}. "
         f"Measured on: {machine()}; Python {platform.python_version()}, torch {torch.__version__}."
     )
     text = table(about, kills, equal, refused, calls)
     print(text)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "reliability.md").write_text(text + "\n", encoding="utf-8")
+    stem = "reliability_sound" if args.signal == "sound" else "reliability"
+    (args.out / f"{stem}.md").write_text(text + "\n", encoding="utf-8")
     result = {
         "about": about,
         "kills": kills,
@@ -265,7 +299,7 @@ def main() -> None:
         "unpickled": calls,
     }
     json_text = json.dumps(result, indent=2)
-    (args.out / "reliability.json").write_text(json_text + "\n", encoding="utf-8")
+    (args.out / f"{stem}.json").write_text(json_text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

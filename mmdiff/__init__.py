@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmdiff import image, metrics, nn, training
+    from mmdiff import audio, image, metrics, nn, training
     from mmdiff.diffusion import Denoised, Diffusion
     from mmdiff.errors import UserError
     from mmdiff.guidance import Guidance
@@ -45,7 +45,7 @@ _HOME = {
     "load": "training.checkpoints",
     "save": "training.checkpoints",
 }
-_PACKAGES = ("image", "metrics", "nn", "training")
+_PACKAGES = ("audio", "image", "metrics", "nn", "training")
 
 __all__ = [
     "DDIM",
@@ -64,6 +64,7 @@ __all__ = [
     "Schedule",
     "Trigonometric",
     "UserError",
+    "audio",
     "image",
     "load",
     "metrics",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from mmdiff.audio.joining import one_after_another
 from mmdiff.audio.sound import write
 from mmdiff.errors import UserError
 from mmdiff.image import pictures
@@ -150,8 +150,6 @@ class SoundWriter:
     def finish(self) -> None:
         about = self._about(0, self._done)
         if self._kind == "wav":
-            from mmdiff.training.listening import one_after_another  # slow to import
-
             joined = one_after_another(torch.cat(self._clips), self._rate)
             write(self._files[0], joined, self._rate, about)
         elif self._kind == "png":
@@ -166,17 +164,12 @@ class SoundWriter:
         return {**self._note, **self._wanted.said(first, size)}
 
     def _page(self, clips: Tensor) -> Image:
-        """Rows of `columns` clips; a label or a speaker is named where it is that of all."""
         from mmdiff.audio.pictures import gallery  # slow to import
 
         width = columns(len(clips), len(self._wanted.info.labels))
-        labels, speakers = self._wanted.label, self._wanted.speaker
-        captions = [_common(labels[i::width]) for i in range(width)] if labels else None
-        rows = [
-            (_common(speakers[i : i + width]) if speakers else "", clips[i : i + width])
-            for i in range(0, len(clips), width)
-        ]
-        return gallery(rows, self._rate, captions)
+        above, beside = captions(self._wanted, width)
+        rows = list(zip(beside, clips.split(width), strict=True))
+        return gallery(rows, self._rate, above if any(above) else None)
 
 
 def frame_steps(steps: int) -> range:
@@ -195,5 +188,17 @@ def columns(count: int, classes: int) -> int:
     return max(width for width in range(1, COLUMNS + 1) if count % width == 0)
 
 
-def _common(names: Sequence[str]) -> str:
-    return names[0] if len(set(names)) == 1 else ""
+def captions(wanted: Wanted, width: int) -> tuple[list[str], list[str]]:
+    """What stands above each column and beside each row of clips, in rows of `width`.
+
+    A speaker stands beside the row if each row has only one, else above with the label. Where a
+    column has several of these, each is listed once, from the top down.
+    """
+    nobody = [""] * wanted.count
+    names, speakers = wanted.label or nobody, wanted.speaker or nobody
+    rows = [speakers[i : i + width] for i in range(0, wanted.count, width)]
+    beside = [row[0] for row in rows]
+    if any(len(set(row)) > 1 for row in rows):
+        beside = [""] * len(rows)
+        names = [f"{name} {speaker}".strip() for name, speaker in zip(names, speakers, strict=True)]
+    return [", ".join(dict.fromkeys(names[i::width])) for i in range(width)], beside

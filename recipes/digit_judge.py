@@ -16,8 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmdiff.image.datasets import open_images
-from mmdiff.metrics.frechet import frechet_distance
-from mmdiff.metrics.images import stack, training_part
+from mmdiff.metrics.frechet import frechet_distance, training_part
+from mmdiff.metrics.images import stack
 from mmdiff.metrics.judge import DigitJudge, load_judge, run_judge, save_judge
 
 ROTATION, SCALE, SHEAR, SHIFT = math.radians(12), 0.1, 0.1, 2 / 14  # 2 of 28 pixels

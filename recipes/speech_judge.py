@@ -15,8 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmdiff.audio.datasets import open_sounds
-from mmdiff.metrics.frechet import frechet_distance
-from mmdiff.metrics.images import training_part
+from mmdiff.metrics.frechet import frechet_distance, training_part
 from mmdiff.metrics.speech import Speech, stack_sounds
 from mmdiff.metrics.speech_judge import (
     SpeechJudge,

@@ -32,19 +32,27 @@ def test_all_pairs_come_equally_often(labels: int, speakers: int, rounds: int) -
     pairs = list(zip(wanted.label, wanted.speaker, strict=True))
     assert set(Counter(pairs).values()) == {rounds}
     assert len(set(pairs)) == labels * speakers
-    # The labels first: a speaker says all of them, then the next does.
+    # Both change from sample to sample; the speakers are one further after all the labels.
     assert wanted.label == [info.labels[i % labels] for i in range(len(pairs))]
-    assert wanted.speaker == [info.speakers[i // labels % speakers] for i in range(len(pairs))]
-    for kind, name in (("label", info.labels[-1]), ("speaker", info.speakers[-1])):
-        chosen = choose_samples(info, "m", **{"label": None, "speaker": None, kind: name}, count=8)
-        assert getattr(chosen, kind) == [name] * 8
+    assert wanted.speaker == [
+        info.speakers[(i % labels + i // labels) % speakers] for i in range(len(pairs))
+    ]
+    # Whatever comes again comes only after all pairs.
+    assert len(set(pairs[: labels * speakers])) == labels * speakers
+    # What is fixed has no turn, and the others take theirs as if it were not there.
+    one = choose_samples(info, "m", info.labels[-1], None, 8)
+    assert one.label == [info.labels[-1]] * 8
+    assert one.speaker == [info.speakers[i % speakers] for i in range(8)]
+    one = choose_samples(info, "m", None, info.speakers[-1], 8)
+    assert one.label == [info.labels[i % labels] for i in range(8)]
+    assert one.speaker == [info.speakers[-1]] * 8
 
 
 def test_conditions_are_those_of_the_part_that_is_asked_for() -> None:
-    wanted = choose_samples(_info(3, 2), "m", None, None, 8)
+    wanted = choose_samples(_info(2, 3), "m", None, None, 8)
     whole = wanted.conditions(0, 8)
-    assert whole["label"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert whole["speaker"].tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+    assert whole["label"].tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert whole["speaker"].tolist() == [0, 1, 1, 2, 2, 0, 0, 1]
     for name, value in wanted.conditions(5, 5).items():
         assert value.tolist() == whole[name].tolist()[5:]
     assert choose_samples(_info(3, 2), "m", None, "speaker1", 4).conditions(0, 4)[
@@ -68,7 +76,8 @@ def test_what_a_file_says_of_its_samples() -> None:
         "Label": "label0, label1, label2",
         "Speaker": "speaker0, speaker1",
     }
-    assert wanted.said(4, 1) == {"Label": "label1", "Speaker": "speaker1"}
+    assert wanted.said(3, 1) == {"Label": "label0", "Speaker": "speaker1"}
+    assert wanted.said(4, 1) == {"Label": "label1", "Speaker": "speaker0"}
     assert choose_samples(_info(0, 0), "m", None, None, 1).said(0, 1) == {}
     many = choose_samples(_info(1000, 0), "m", None, None, 1000).said(0, 1000)["Label"]
     assert many.startswith("label0, label1, ")

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mmdiff import noise
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.guidance import Guidance
 from mmdiff.image.datasets import Images, open_images
-from mmdiff.metrics.frechet import frechet_distance
+from mmdiff.metrics.frechet import frechet_distance, training_part
 from mmdiff.metrics.judge import DigitJudge, load_judge, run_judge
 from mmdiff.metrics.neighbours import QUANTILES, Neighbours, compare_neighbours
 from mmdiff.sampling import sample
@@ -123,15 +122,6 @@ def evaluate_images(
         classes=tuple(torch.bincount(seen, minlength=judge.classes).tolist()),
         neighbours=compare_neighbours(samples.cpu(), real_test, real_train) if neighbours else None,
     )
-
-
-def training_part(values: Tensor, count: int) -> Tensor:
-    """The `count` training images that every floor of that size is measured with, or their labels.
-
-    Samples that are to be compared with the floor are drawn with the same labels: the classes are
-    not equally common in MNIST, and the Fréchet distance sees a difference of one per cent.
-    """
-    return values[noise.permutation(0, len(values), step=0)[:count]]
 
 
 def stack(images: Images) -> tuple[Tensor, Tensor]:

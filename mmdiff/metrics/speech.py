@@ -15,8 +15,7 @@ from mmdiff.audio.datasets import Sounds, open_sounds
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.guidance import Guidance
-from mmdiff.metrics.frechet import frechet_distance
-from mmdiff.metrics.images import training_part
+from mmdiff.metrics.frechet import frechet_distance, training_part
 from mmdiff.metrics.loudness import LEVELS, Levels, measure_levels
 from mmdiff.metrics.neighbours import QUANTILES, Neighbours, compare_neighbours
 from mmdiff.metrics.speech_judge import FLOOR, SpeechJudge, load_speech_judge, run_speech_judge

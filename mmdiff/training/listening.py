@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
 from mmdiff.audio.datasets import Sounds
+from mmdiff.audio.joining import one_after_another
 from mmdiff.audio.pictures import gallery
 from mmdiff.audio.sound import write
 from mmdiff.image.pictures import save_png
@@ -22,8 +22,6 @@ from mmdiff.solvers import SOLVERS, Solver
 from mmdiff.training.checkpoints import Info
 from mmdiff.training.runs import sample_names, take_turns
 from mmdiff.training.trainer import Trainer
-
-GAP = 0.15  # seconds of silence between the clips in one file
 
 
 def classes(of: Sounds | Info) -> dict[str, int]:
@@ -107,13 +105,6 @@ def draw(trainer: Trainer, count: int) -> Tensor:
 def waveforms(x: Tensor, info: Info) -> Tensor:
     """What the model makes as sound in [-1, 1] on the CPU; what lies beyond is cut off."""
     return (x / info.data_range[1]).clamp(-1, 1).to("cpu", torch.float32)
-
-
-def one_after_another(clips: Tensor, sample_rate: int) -> Tensor:
-    """[N, C, L] -> [C, N L + (N - 1) gaps]: with `GAP` seconds of silence between them."""
-    gap = round(GAP * sample_rate)
-    joined = F.pad(clips, (0, gap)).transpose(0, 1).flatten(1)
-    return joined[:, : joined.shape[1] - gap]
 
 
 def _method(info: Info) -> tuple[Solver, dict[str, Any]]:

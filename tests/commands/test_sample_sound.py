@@ -28,6 +28,10 @@ def _wave(path: Path | str) -> Wave:
     return wave
 
 
+def _pixels(image: Any) -> NDArray[np.int64]:
+    return np.array(image, np.int64)
+
+
 def _said(path: Path | str) -> dict[str, str]:
     """The comment of a file, by its keys."""
     with soundfile.SoundFile(path) as file:
@@ -37,7 +41,7 @@ def _said(path: Path | str) -> dict[str, str]:
 def _sample(path: Path, count: int, steps: int = 2, **options: Any) -> Wave:
     """What the library draws for the labels and speakers that take turns, at full scale 1."""
     index = torch.arange(count)
-    conditions = {"label": index % 3, "speaker": index // 3 % 2}
+    conditions = {"label": index % 3, "speaker": (index % 3 + index // 3) % 2}
     x = mmdiff.sample(
         mmdiff.load(path), (count, 1, 800), mmdiff.DPMpp2MSDE(steps), **{**conditions, **options}
     )
@@ -60,7 +64,7 @@ def test_labels_and_speakers_take_turns(run: Any, speech: Path) -> None:
         said = _said(f"x/{name}")
         assert said["Sample"] == name.removesuffix(".wav")
         assert said["Label"] == LABELS[index % 3]
-        assert said["Speaker"] == ("george" if index // 3 % 2 == 0 else "theo")
+        assert said["Speaker"] == ("george", "theo")[(index % 3 + index // 3) % 2]
 
 
 def test_one_label_by_every_speaker(run: Any, speech: Path) -> None:
@@ -96,20 +100,24 @@ def test_a_wav_holds_the_sounds_one_after_another(run: Any, speech: Path) -> Non
 
 def test_without_options_one_wav_counts_through_the_labels(run: Any, speech: Path) -> None:
     assert run("sample", speech, "--steps", 2).out == "wrote samples.wav\n"
-    assert len(_wave("samples.wav")) == 3 * 800 + 2 * GAP
-    assert _said("samples.wav")["Speaker"] == "george"
+    wave, said = _wave("samples.wav"), _said("samples.wav")
+    assert len(wave) == 3 * 800 + 2 * GAP
+    for index, clip in enumerate(_sample(speech, 3)):
+        assert _near(wave[index * (800 + GAP) :][:800], clip)
+    assert (said["Label"], said["Speaker"]) == ("yes, no, or/else", "george, theo")
 
 
 def test_a_png_shows_waveforms_and_spectrograms(run: Any, speech: Path) -> None:
     assert run("sample", speech, "-n", 6, "--steps", 2, "--out", "x.png").code == 0
     x = torch.from_numpy(_sample(speech, 6)).float()[:, None].clamp(-1, 1)
-    expected = gallery([("george", x[:3]), ("theo", x[3:])], 8000, LABELS)
+    who = ["yes george, yes theo", "no theo, no george", "or/else george, or/else theo"]
+    expected = gallery([("", x[:3]), ("", x[3:])], 8000, who)
     with Image.open("x.png") as picture:
-        assert picture.text["Label"] == "yes, no, or/else"
-        difference = np.abs(np.asarray(picture).astype(int) - np.asarray(expected).astype(int))
+        said, pixels = picture.text, _pixels(picture)  # type: ignore[attr-defined]
+    assert (said["Label"], said["Speaker"]) == ("yes, no, or/else", "george, theo")
+    assert pixels.shape == _pixels(expected).shape
     # Equal but for a pixel here and there: batches may sum in another order.
-    assert difference.shape == np.asarray(expected).shape
-    assert (difference > 8).mean() < 1e-3
+    assert (np.abs(pixels - _pixels(expected)) > 8).mean() < 1e-3
 
 
 def test_batch_size_changes_nothing(run: Any, speech: Path) -> None:
@@ -137,7 +145,8 @@ def test_the_checkpoint_recommends_and_the_user_decides(run: Any, save: Any) -> 
         Path("model.safetensors"), (1, 800), LABELS, ("george", "theo"),
         sample_rate=8000, data_range=(-4.0, 4.0), sampling=sampling,
     )  # fmt: skip
-    model, labels = mmdiff.load(path), {"label": torch.arange(3), "speaker": torch.zeros(3).long()}
+    model = mmdiff.load(path)
+    who: dict[str, Any] = {"label": torch.arange(3), "speaker": torch.tensor([0, 1, 0])}
 
     def drawn(name: str, *options: object) -> tuple[Wave, dict[str, str]]:
         assert run("sample", path, *options, "--out", name).code == 0
@@ -145,7 +154,7 @@ def test_the_checkpoint_recommends_and_the_user_decides(run: Any, save: Any) -> 
         return np.stack([wave[i * (800 + GAP) :][:800] for i in range(3)]), said
 
     def expected(solver: Any, **options: Any) -> Wave:
-        x = mmdiff.sample(model, (3, 1, 800), solver, **labels, **options)
+        x = mmdiff.sample(model, (3, 1, 800), solver, **who, **options)
         return (x[:, 0] / 4).numpy().astype(float)
 
     wave, said = drawn("a.wav")

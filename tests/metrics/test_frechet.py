@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mmdiff.metrics.frechet import frechet_distance, gaussian_frechet_distance
+from mmdiff.metrics.frechet import frechet_distance, gaussian_frechet_distance, training_part
 
 
 def normal(rows: int, columns: int, seed: int) -> Tensor:
@@ -107,3 +107,9 @@ def test_float32_features_are_compared_in_float64() -> None:
 def test_refuses(a: Tensor, b: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         frechet_distance(a, b)
+
+
+def test_training_parts_are_nested_and_distinct() -> None:
+    train = torch.arange(50)
+    assert torch.equal(training_part(train, 10), training_part(train, 50)[:10])
+    assert sorted(training_part(train, 50).tolist()) == list(range(50))

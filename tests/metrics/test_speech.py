@@ -17,7 +17,7 @@ from mmdiff.audio.datasets import SoundItem, open_sounds
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.metrics import speech
-from mmdiff.metrics.images import training_part
+from mmdiff.metrics.frechet import training_part
 from mmdiff.metrics.speech import (
     Speech,
     evaluate_speech,

@@ -26,7 +26,7 @@ from mmdiff.errors import UserError
 from mmdiff.training import audio
 from mmdiff.training.audio import PRESET, AudioPreset, levels, train_audio
 from mmdiff.training.config import TrainingConfig
-from mmdiff.training.listening import classes, examples, one_after_another, waveforms
+from mmdiff.training.listening import classes, examples, waveforms
 
 SECONDS, RATE = 0.05, 8000
 LENGTH = 400
@@ -233,15 +233,6 @@ def test_examples_of_spoken_digits(data_dir: Path) -> None:
     }
     for column, clip in enumerate(x):
         assert (column, column % 6, (clip * 4).sum().item()) in recordings
-
-
-def test_clips_one_after_another() -> None:
-    clips = torch.arange(1.0, 13).reshape(3, 2, 2)
-    joined = one_after_another(clips, 20)  # 3 samples between them
-    assert joined.tolist() == [
-        [1, 2, 0, 0, 0, 5, 6, 0, 0, 0, 9, 10],
-        [3, 4, 0, 0, 0, 7, 8, 0, 0, 0, 11, 12],
-    ]
 
 
 def test_waveforms_end_at_full_scale() -> None:
