@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from machine import machine
 from networks import EQUAL, LABELS, NETWORKS, SHAPE, parameters, register
+from pacing import train_for
 from torch.utils.data import Subset
 
 import mmdiff
@@ -30,7 +31,6 @@ from mmdiff.errors import Interrupted
 from mmdiff.image.datasets import Images, open_images
 from mmdiff.metrics.frechet import training_part
 from mmdiff.metrics.images import evaluate_images, sample_digits, stack
-from mmdiff.tensorfile import read
 from mmdiff.training.checkpoints import Info
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.images import PRESETS
@@ -38,7 +38,6 @@ from mmdiff.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"
 RECIPE = PRESETS["fast"]
-FIRST_STEPS, TIMED_SHARE = 5, 0.05  # what is timed: a few steps, then this share of the minutes
 HELD_OUT = 16  # images: the trainer wants some, and their loss is not looked at here
 
 Row = dict[str, str]
@@ -54,7 +53,7 @@ class Bench:
         self.train_images, self.train_labels = stack(self.data)
         self.test_images, _ = stack(self.test)
 
-    def trainer(self, name: str, steps: int, out: Path, resume: bool = False) -> Trainer:
+    def trainer(self, name: str, steps: int, out: Path, resume: bool) -> Trainer:
         settings = dict(RECIPE.training)
         settings["warmup"] = min(settings["warmup"], steps // 10)
         config = TrainingConfig(steps=steps, seed=self.seed, **settings)
@@ -65,31 +64,10 @@ class Bench:
         held_out = Subset(self.test, range(HELD_OUT))
         return Trainer(model, self.data, held_out, config, out, info, self.device, resume)
 
-    def pace(self, name: str, steps: int) -> float:
-        """Minutes that a step takes, on average over `steps` that are then forgotten."""
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = self.trainer(name, steps, Path(folder))
-            trainer.fit()
-            return trainer.progress.minutes / steps
-
-    def steps(self, name: str) -> int:
-        """How many the minutes hold."""
-        first = self.pace(name, FIRST_STEPS)
-        timed = max(FIRST_STEPS, round(TIMED_SHARE * self.minutes / first))
-        return max(1, round(self.minutes / self.pace(name, timed)))
-
-    def train(self, name: str, out: Path) -> Trainer:
-        state = out / "resume" / "state.safetensors"
-        resume = state.exists()
-        steps = read(state)[1]["settings"]["steps"] if resume else self.steps(name)
-        trainer = self.trainer(name, steps, out, resume)
-        trainer.fit()
-        return trainer
-
 
 def measure(bench: Bench, name: str, count: int, out: Path) -> Row:
     """Train, sample and judge."""
-    trainer = bench.train(name, out)
+    trainer = train_for(bench.minutes, partial(bench.trainer, name), out)
     model = mmdiff.load(out / "model.safetensors", device=bench.device)
     start = time.perf_counter()
     asked = training_part(bench.train_labels, count)

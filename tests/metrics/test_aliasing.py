@@ -37,8 +37,8 @@ def white(count: int, length: int = 512, channels: int = 1) -> Tensor:
 
 def coloured(count: int, length: int = 512, pole: float = 0.9, channels: int = 1) -> Tensor:
     """Stationary AR(1) noise: x[n] = pole x[n - 1] + e[n], as a convolution long enough."""
-    taps = pole ** torch.arange(200, -1, -1, dtype=torch.float64)
-    noise = white(count * channels, length + 200).reshape(-1, 1, length + 200)
+    taps = pole ** torch.arange(100, -1, -1, dtype=torch.float64)
+    noise = white(count * channels, length + 100)
     return torch.nn.functional.conv1d(noise, taps[None, None]).reshape(count, channels, length)
 
 
@@ -70,16 +70,25 @@ def matrix(strength: float, period: int = PERIOD) -> Tensor:
     return torch.eye(period, dtype=torch.float64) + strength * noise.double()
 
 
+def levels(count: int, length: int) -> Tensor:
+    """White noise in clips that are up to 60 dB quieter than others."""
+    return 1e-3 ** torch.rand(count, 1, 1, dtype=torch.float64) * white(count, length)
+
+
+def soft_tones(count: int, length: int) -> Tensor:
+    """With noise 40 dB below them."""
+    return tones(count, length) + 0.014 * white(count, length)
+
+
+@pytest.mark.parametrize("make", [levels, soft_tones])
 @pytest.mark.parametrize("k", [1, 3, 4])
-def test_finds_a_spur_of_60_db_to_1_db(k: int) -> None:
-    """The aim of the metric, in sound whose loudest noise is 40 dB below it, and 0.1 s long."""
-    x = tones(64, 4410)
-    x = x + 0.01 * x.square().mean().sqrt() * white(64, 4410)
+def test_finds_a_spur_of_60_db_to_1_db(make: Callable[[int, int], Tensor], k: int) -> None:
+    x = make(100, 4410)
     amplitude = 1e-3 * math.sqrt(1 if 2 * k == PERIOD else 2) * x.square().mean().sqrt()
     spur = amplitude * torch.cos(2 * math.pi * k / PERIOD * torch.arange(4410))
     assert 10 * math.log10(spurs(x + spur, PERIOD).value) == pytest.approx(-60, abs=1)
-    assert abs(spurs(x, PERIOD).value) < 3e-7
-    assert abs(spurs(x + spur, PERIOD + 1).value) < 3e-7
+    assert abs(spurs(x, PERIOD).value) < 1e-7
+    assert abs(spurs(x + spur, PERIOD + 1).value) < 1e-7
 
 
 def test_spurs_are_the_formula_where_nothing_else_is_there() -> None:
@@ -89,7 +98,6 @@ def test_spurs_are_the_formula_where_nothing_else_is_there() -> None:
     x = (torch.stack((tone, -tone)) + offset).expand(3, 2, -1)
     power = x.square().mean().item()
     assert spurs(x, PERIOD).value == pytest.approx(0.5 / power, rel=1e-9)
-    assert spurs(x, PERIOD).floor == pytest.approx(0, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -111,12 +119,14 @@ def test_phase_variance_is_its_closed_form(
     assert found.value == pytest.approx(wanted, rel=1e-9, abs=1e-15)
 
 
-def test_floors_of_white_noise() -> None:
-    x = white(200)
-    periods = 200 * 512 / PERIOD
-    floor = 1.5 * (1 - 1 / PERIOD) / periods
-    assert spurs(x, PERIOD).floor == pytest.approx(floor, rel=0.1)
-    assert phase_variance(x, PERIOD).floor == pytest.approx(2 * floor, rel=0.1)
+def test_the_bias_that_is_taken_off_is_that_of_white_noise() -> None:
+    """|mean|^2 of N clips is too large by the variance of one divided by N."""
+    for statistic, factor, weighted in ((spurs, 1, 1.15), (phase_variance, 2, 1)):
+        found = statistic(white(200), PERIOD)
+        excess = (found.products.trace() - found.products.sum() / 200) / (200 * 199)
+        bias = float(excess / found.scales.mean() ** found.order)
+        wanted = weighted * factor * 1.5 * (1 - 1 / PERIOD) * PERIOD / (200 * 512)
+        assert bias == pytest.approx(wanted, rel=0.12)
 
 
 def test_fold_is_exact_on_what_has_the_period() -> None:
@@ -170,9 +180,9 @@ def test_what_is_planted_is_found_and_only_at_its_period(name: str) -> None:
     plain = words(60) if "words" in name else coloured(60)
     report = evaluate_aliasing(make(50), plain, PERIOD)
     assert list(report.at) == [PERIOD, PERIOD - 1, PERIOD + 1]
-    found: dict[int, bool] = {q: getattr(report.at[q], statistic).found for q in report.at}
-    assert found == {PERIOD: True, PERIOD - 1: False, PERIOD + 1: False}
-    one = getattr(report.at[PERIOD], statistic)
+    one, *controls = (getattr(artefacts, statistic) for artefacts in report.at.values())
+    assert one.found
+    assert all(abs(control.difference) < one.difference / 4 for control in controls)
     assert one.low < one.difference < one.high
     assert one.difference == one.generated - one.real
     assert "found: " in report.as_text()
@@ -185,7 +195,7 @@ def within_chance(alarms: int, trials: int, rate: float = 0.05) -> bool:
 
 @pytest.mark.parametrize("make", [white, coloured, words])
 def test_nothing_is_found_where_nothing_is(make: Make) -> None:
-    trials = 50
+    trials = 32
     missed = torch.zeros(len(STATISTICS), dtype=torch.int64)
     for seed in range(trials):
         ours, theirs = make(24), make(40)
@@ -197,7 +207,7 @@ def test_nothing_is_found_where_nothing_is(make: Make) -> None:
 
 def test_intervals_hold_the_truth_where_something_is() -> None:
     """About the power of a spur, and of gains, in noise."""
-    trials, depth, amplitude = 50, 0.5, 0.3
+    trials, depth, amplitude = 32, 0.5, 0.3
     missed = torch.zeros(2, dtype=torch.int64)
     truths = (
         amplitude**2 / (2 + amplitude**2),
@@ -212,11 +222,10 @@ def test_intervals_hold_the_truth_where_something_is() -> None:
     assert all(within_chance(n, trials) for n in missed.tolist()), missed
 
 
-@pytest.mark.parametrize("period", [16, 64])
-def test_nothing_is_found_between_halves_of_real_speech(data_dir: Path, period: int) -> None:
+def test_nothing_is_found_between_halves_of_real_speech(data_dir: Path) -> None:
     sounds = open_sounds("fsdd", "test", data_dir)
-    x = torch.stack([sounds[i]["x"] for i in range(len(sounds))])
-    trials = 100
+    x = torch.stack([sounds[i]["x"] for i in range(0, len(sounds), 2)])
+    trials, period = 40, 64
     for statistic in STATISTICS:
         whole = statistic(x, period)
         missed = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -42,9 +43,11 @@ def clips(count: int, length: int, channels: int = 1) -> Tensor:
     return torch.randn(count, channels, length, dtype=torch.float64)
 
 
-def measure(backbone: nn.Module, x: Tensor, shifts: int = 5, **cond: Tensor) -> DenoiserReport:
+def measure(
+    backbone: nn.Module, x: Tensor, shifts: int = 5, frequencies: Sequence[float] = (0.3, 1.5)
+) -> DenoiserReport:
     model = Diffusion(backbone, Trigonometric(), "x0")
-    return denoiser_artefacts(model, x, PERIOD, TIMES, shifts=shifts, batch=3, **cond)
+    return denoiser_artefacts(model, x, PERIOD, TIMES, frequencies, shifts, batch=3)
 
 
 def mixer() -> Tensor:
@@ -54,7 +57,8 @@ def mixer() -> Tensor:
 def test_image_rejection_of_a_periodic_network_is_exact() -> None:
     """y[l p + c] = sum_m A[c, m] x[l p + m]: h_c(w) = sum_m A[c, m] exp(i w (m - c))."""
     matrix = mixer()
-    report = measure(FrontEnd(Patch(PERIOD), Linear(matrix)), clips(4, 400))
+    network = FrontEnd(Patch(PERIOD), Linear(matrix))
+    report = measure(network, clips(2, 400), frequencies=FREQUENCIES)
     places = torch.arange(PERIOD, dtype=torch.float64)
     for i, w in enumerate(FREQUENCIES):
         turn = torch.polar(torch.ones(PERIOD, PERIOD).double(), w * (places - places[:, None]))
@@ -93,7 +97,7 @@ def test_a_network_that_treats_all_samples_alike_has_nothing(channels: int) -> N
     for row in report.times:
         for estimates in row.rejection.values():
             assert all(e == (LIMIT, LIMIT, LIMIT) for e in estimates)
-        assert row.shift_error == (0, 0, 0)
+        assert row.shift_error.high == 0
         assert row.whole_period == 0
 
 
@@ -140,7 +144,7 @@ def test_reports_are_json_and_text() -> None:
     report = measure(FrontEnd(Patch(PERIOD), Linear(mixer())), clips(3, 100), shifts=2)
     stored = json.loads(json.dumps(report.as_dict()))
     first = report.times[0]
-    assert stored["times"][0]["rejection"]["5"][2] == list(first.rejection[5][2])
+    assert stored["times"][0]["rejection"]["5"][1] == list(first.rejection[5][1])
     assert len(stored["shifts"]) == 2
     text = report.as_text()
     assert text.count("control, period 5") == text.count("control, period 7") == len(TIMES)
