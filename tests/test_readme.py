@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from mmdiff.audio import sound
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
 
@@ -21,7 +23,7 @@ def _smaller(code: str, changes: dict[str, str]) -> str:
 
 
 def test_readme_has_the_blocks_that_are_run_here() -> None:
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 4
 
 
 def test_sampling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -32,6 +34,14 @@ def test_sampling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert Image.open("digits.png").size[0] > 28
 
 
+def test_sampling_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, torch.Tensor] = {}
+    exec(_smaller(BLOCKS[1], {"steps=50": "steps=3"}), scope)
+    assert scope["x"].shape == (10, 1, 5120)
+    assert sound.probe(Path("digits.wav")).frames == 10 * 5120
+
+
 def test_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my-pictures").mkdir()
@@ -39,6 +49,23 @@ def test_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         Image.new("L", (20, 16), 20 * index).save(f"my-pictures/{index}.png")
     scope: dict[str, torch.Tensor] = {}
     changes = {"size=32": "size=8", "epochs=30": "steps=1", "(16,": "(2,", "steps=25": "steps=2"}
-    exec(_smaller(BLOCKS[1], changes), scope)
+    exec(_smaller(BLOCKS[2], changes), scope)
     assert scope["x"].shape == (2, 1, 8, 8)
     assert Path("runs/mine/model.safetensors").is_file()
+
+
+def test_training_on_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my-sounds").mkdir()
+    for index in range(4):
+        x = torch.sin(torch.arange(4000) * (0.1 + 0.02 * index))[None] / 2
+        sound.write(Path(f"my-sounds/{index}.wav"), x, 8000)
+    scope: dict[str, torch.Tensor] = {}
+    changes = {
+        "seconds=1.5": "seconds=0.1, channels=32",
+        "epochs=200": "steps=1",
+        "steps=50": "steps=2",
+    }
+    exec(_smaller(BLOCKS[3], changes), scope)
+    assert scope["x"].shape == (4, 1, 800)
+    assert Path("runs/sounds/model.safetensors").is_file()

@@ -51,7 +51,7 @@ class AudioPreset:
     epochs: int = 190
     watch_every: int = 20
     sampling: dict[str, Any] = field(
-        default_factory=lambda: {"solver": "ddim", "steps": 50, "guidance": 2.0}
+        default_factory=lambda: {"solver": "ddim", "steps": 50, "guidance": 1.5}
     )
     samples: int = 60
     columns: int = 10
