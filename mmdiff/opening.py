@@ -18,6 +18,7 @@ from mmdiff.training.checkpoints import Info, Pretrained, load
 from mmdiff.training.runs import take_turns
 
 PICTURES = 64  # are drawn where nothing else is asked for
+MOST_STEPS = 100_000  # of a solver; the table of many more would fill the memory
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Settings:
 
     Attributes:
         solver: a key of `SOLVERS`.
-        steps: of the solver, at least 1.
+        steps: of the solver, 1 to `MOST_STEPS`.
         guidance: the scale of classifier-free guidance; 1, like None, is none.
         spin: see `mmdiff.sample`; 0 is none.
     """
@@ -40,7 +41,7 @@ class Settings:
 # What each setting of a checkpoint may be: a file can say anything.
 _FITS: dict[str, Callable[[Any], bool]] = {
     "solver": lambda value: value in list(SOLVERS),
-    "steps": lambda value: type(value) is int and value > 0,
+    "steps": lambda value: type(value) is int and 0 < value <= MOST_STEPS,
     "guidance": lambda value: value is None or (type(value) in (int, float) and 0 <= value < inf),
     "spin": lambda value: type(value) is int and value >= 0,
 }
@@ -113,6 +114,8 @@ def open_model(
             "sound: use mmdiff.sample in Python."
         )
     default = recommended(info, checkpoint)
+    if steps is not None and steps > MOST_STEPS:
+        raise UserError(f"--steps {steps} is too many: use {MOST_STEPS:,} at most.")
     method = SOLVERS[solver.value if solver else default.solver](steps or default.steps)
     scale = default.guidance if guidance is None else guidance
     spin = default.spin if spin is None else spin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,20 @@ class Destination:
 
     @classmethod
     def parse(cls, out: str) -> Destination:
-        """By the suffix; a folder if there is none, if `out` ends in a slash or is a folder."""
+        """By the suffix; a folder if there is none, if `out` ends in a slash or is a folder.
+
+        Raises:
+            UserError: another suffix, or no name at all.
+        """
         path = Path(out).expanduser()
         suffix = path.suffix.lower()
-        if out.endswith("/") or path.is_dir() or not suffix:
+        if not out:
+            raise UserError("--out is empty: name a file such as samples.png, or a folder/.")
+        if out.endswith("/") or path.is_dir():
+            return cls(path, "folder")
+        if path.name.lower() in _KINDS:
+            raise UserError(f"--out {out} has no name before its suffix: put one there.")
+        if not suffix:
             return cls(path, "folder")
         if suffix in _KINDS:
             return cls(path, _KINDS[suffix])
@@ -55,10 +66,12 @@ class Destination:
     def prepare(self, names: Sequence[str], suffix: str, overwrite: bool) -> list[Path]:
         """The files for samples with these `names`, those in a folder with this `suffix`.
 
-        Makes the folder, and finds out now rather than after the work that a file is in the way.
+        Makes the folder, and finds out now rather than after the work that nothing can be written
+        there, or that a file is in the way.
 
         Raises:
-            UserError: a file exists and `overwrite` is false, or the folder cannot be made.
+            UserError: a file exists and `overwrite` is false, a folder stands where a file is to
+                be, or the folder for them cannot be made or written to.
         """
         files, folder = [self.path], self.path.parent
         if self.kind == "folder":
@@ -67,8 +80,17 @@ class Destination:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"{folder} cannot be made ({error.strerror}): choose another --out."
+                f"the folder {folder} cannot be made ({error.strerror}): choose another --out."
             ) from error
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UserError(
+                f"nothing can be written to {folder} ({error.strerror}): choose another --out."
+            ) from error
+        folders = [file for file in files if file.is_dir()]
+        if folders:
+            raise UserError(f"{folders[0]} is a folder: choose another --out.")
         taken = [file for file in files if file.exists()]
         if taken and not overwrite:
             more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from mmdiff.training.runs import sample_names
 
 FRAMES = 50  # of an animation, at most
 SHOWN = 256  # clips in one picture, at most
+HEARD = 1 << 29  # numbers in one WAV, at most: 1 GiB of a file, and all of it waits in memory
 COLUMNS = 16  # of them side by side, at most
 
 
@@ -46,7 +48,7 @@ class PictureWriter:
         overwrite: replace files.
 
     Raises:
-        UserError: a file exists and `overwrite` is false, or the folder cannot be made.
+        UserError: a file exists and `overwrite` is false, or nothing can be written there.
     """
 
     def __init__(
@@ -108,8 +110,8 @@ class SoundWriter:
         overwrite: replace files.
 
     Raises:
-        UserError: a file exists and `overwrite` is false, or the folder cannot be made; more
-            clips than a picture can show.
+        UserError: a file exists and `overwrite` is false, or nothing can be written there; more
+            clips than a picture can show or one WAV should hold.
     """
 
     def __init__(
@@ -119,6 +121,10 @@ class SoundWriter:
         if destination.kind == "png" and wanted.count > SHOWN:
             raise UserError(
                 f"a picture shows at most {SHOWN} sounds: use a smaller -n, a .wav or a folder/."
+            )
+        if destination.kind == "wav" and wanted.count * math.prod(wanted.info.shape) > HEARD:
+            raise UserError(
+                f"{wanted.count:,} sounds are too many for one file: use a smaller -n or a folder/."
             )
         names = sample_names(wanted.label, wanted.count)
         self._files = destination.prepare(names, ".wav", overwrite)
@@ -136,7 +142,10 @@ class SoundWriter:
     def batch(self, x: Tensor) -> None:
         clips = x.detach().to("cpu", torch.float32) / self._full_scale
         if not clips.isfinite().all():
-            raise UserError("the sounds have NaN in them: the model has diverged, use another one.")
+            raise UserError(
+                "the sounds have NaN in them, for the model has diverged or is guided too hard: "
+                "use another model, or a smaller --guidance."
+            )
         self._beyond += int((clips.abs() > 1).flatten(1).any(1).sum())
         clips = clips.clamp(-1, 1)
         if self._kind == "folder":

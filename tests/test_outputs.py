@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,11 @@ def test_kind_follows_from_the_name(tmp_path: Path) -> None:
     for out in ("a.jpg", "a.png.bak", "a.mp3"):
         with pytest.raises(UserError, match=r"\.png.*\.gif.*\.wav"):
             Destination.parse(out)
+    for out in (".wav", "a/.PNG"):
+        with pytest.raises(UserError, match="no name before its suffix"):
+            Destination.parse(out)
+    with pytest.raises(UserError, match="--out is empty"):
+        Destination.parse("")
 
 
 def test_sound_and_pictures_go_where_they_can() -> None:
@@ -68,3 +75,20 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match="choose another --out"):
             destination.prepare(["a"], ".wav", True)
+    (tmp_path / "many" / "a.wav").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"a\.wav is a folder: choose another --out"):
+        Destination(tmp_path / "many", "folder").prepare(["a"], ".wav", True)
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise OSError(errno.EROFS, f"Read-only file system: {dir}")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    for kind in ("wav", "folder"):
+        with pytest.raises(
+            UserError, match=r"nothing can be written to .*Read-only.*another --out"
+        ):
+            Destination(tmp_path / "a", kind).prepare(["a"], ".wav", True)

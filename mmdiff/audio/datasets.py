@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmdiff import noise
+from mmdiff.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from mmdiff.audio.folders import Held, StoredSound, open_folder
 from mmdiff.audio.fsdd import open_fsdd
 from mmdiff.audio.synthetic import synthetic
@@ -19,7 +20,10 @@ from mmdiff.errors import UserError
 
 NAMES = ("fsdd", "synthetic", "folder:PATH")
 
+LONGEST = 1 << 25  # samples of a clip: a batch of longer ones fits into no memory
+
 _SYNTHETIC_COUNTS = {"train": 1000, "test": 100}
+_SYNTHETIC_BYTES = 4 << 30  # all of it at once is in memory
 _STREAM = 16  # of random numbers; training draws others from the same seed
 _SHIFT = 256  # a word begins up to this many samples late
 _QUIETER = 6.0  # up to this many dB
@@ -159,8 +163,8 @@ def open_sounds(
 
     Raises:
         UserError: an unknown name; data that are missing and cannot be downloaded, or are broken.
-        ValueError: an unknown split, or a rate, length, number of channels or scale that is not
-            positive.
+        ValueError: an unknown split; a rate, length, number of channels or scale that no sound
+            can have or no memory can hold.
     """
     if split not in ("train", "test"):
         raise ValueError(f'unknown split {split!r}; known are "train" and "test".')
@@ -169,13 +173,14 @@ def open_sounds(
         raise UserError(f"unknown data set {name!r}; known are {', '.join(NAMES)}.")
     seconds = seconds if seconds is not None else 0.64 if name == "fsdd" else 1.5
     for what, value in (
-        ("a sample rate", 1 if sample_rate is None else sample_rate),
         ("a length in seconds", seconds),
         ("a number of channels", channels),
         ("a scale", scale),
     ):
         if not 0 < value < math.inf:
             raise ValueError(f"{what} must be positive, not {value}.")
+    if sample_rate is not None:
+        _check_format(sample_rate, seconds)
     if kind == "folder":
         held = open_folder(Path(path).expanduser(), split, sample_rate, channels)
     elif name == "fsdd":
@@ -183,13 +188,33 @@ def open_sounds(
         held = open_fsdd(root, split, sample_rate or 8000, channels)
     else:
         held = _open_synthetic(split, sample_rate or 22050, seconds, channels)
+    _check_format(held.sample_rate, seconds)
     shape = (channels, max(1, round(seconds * held.sample_rate)))
     return Sounds(name, held, shape, scale, augment, seed)
+
+
+def _check_format(sample_rate: int, seconds: float) -> None:
+    """Raises ValueError for what is no sound, or too long a one."""
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise ValueError(
+            f"a sample rate must lie in {LOWEST_RATE} to {HIGHEST_RATE:,} Hz, not {sample_rate:,}: "
+            "choose another."
+        )
+    if seconds * sample_rate > LONGEST:
+        raise ValueError(
+            f"a clip of {seconds:g} s at {sample_rate:,} Hz is longer than {LONGEST:,} samples: "
+            "choose fewer seconds or a lower sample rate."
+        )
 
 
 def _open_synthetic(split: str, sample_rate: int, seconds: float, channels: int) -> Held:
     samples = max(1, round(seconds * sample_rate))
     count = _SYNTHETIC_COUNTS[split]
+    if 4 * count * channels * samples > _SYNTHETIC_BYTES:
+        raise ValueError(
+            f"{count:,} synthetic clips of {seconds:g} s at {sample_rate:,} Hz need more than "
+            f"{_SYNTHETIC_BYTES >> 30} GiB of memory: choose fewer seconds or a lower sample rate."
+        )
     waves, targets, labels = synthetic(count, split, sample_rate, samples, channels)
     return Held(list(waves), sample_rate, targets.tolist(), tuple(labels))
 

@@ -118,9 +118,10 @@ def open_folder(root: Path, split: str, sample_rate: int | None, channels: int) 
     peaks = for_each(StoredSound.peak, files, "checking sounds")
     kept = [index for index, peak in enumerate(peaks) if peak is not None and peak >= _SILENCE]
     if not kept:
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise UserError(
-            f"{root} holds no sound for the {split} split: "
-            f"its {len(names)} files are broken or silent."
+            f"{root} holds no sound for the {split} split: every file that belongs to it "
+            f"({shown}) is broken or silent; replace such files, or take them out."
         )
     bad = [name for name in found if name not in infos]
     bad += [name for name, peak in zip(names, peaks, strict=True) if peak is None]

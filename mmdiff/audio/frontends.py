@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from mmdiff.audio.mdct import MDCT, basis
 from mmdiff.nn.patches import from_patches, to_patches
 
+LARGEST = 8192  # samples that `parse` lets a front end take at a time
+
 Form = Literal["complex", "polar"]
 Start = Literal["mdct", "random"]
 
@@ -239,12 +241,15 @@ def parse(text: str) -> nn.Module:
     (a stride of S, twice that as kernel; 64); mdct or mdct:M (M bands; 64).
 
     Raises:
-        ValueError: anything else.
+        ValueError: anything else, or a number beyond `LARGEST` (a transform's matrix has that many
+            rows and columns).
     """
     name, _, number = text.partition(":")
     if number and not number.isdecimal():
         raise ValueError(f"{text!r} does not end in a whole number, as patch:32 does.")
     size = int(number or 0)
+    if size > LARGEST:
+        raise ValueError(f"{text!r} takes too much at a time: use a number up to {LARGEST}.")
     if name == "raw" and not number:
         return Raw()
     if name == "patch" and number:

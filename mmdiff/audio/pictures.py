@@ -19,7 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdiff.errors import UserError
 
@@ -181,21 +181,25 @@ def _envelope(wave: Tensor, columns: int) -> tuple[Tensor, Tensor]:
 def _levels(clip: Tensor, sample_rate: int, width: int) -> tuple[Tensor, Span]:
     """[mels, frames] in dB of the mean power of the channels, and where they lie in `width` pixels.
 
-    There are about two frames a pixel at most.
+    There are about two frames a pixel at most. The last one's middle is at the end or near it, on
+    either side.
     """
     length = clip.shape[1]
     hop = max(_window(sample_rate) // _FRAMES, length // (2 * width))
-    levels = _decibels(_mel_power(clip, sample_rate, hop).mean(0))
+    beyond = -length % hop
+    padded = nn.functional.pad(clip, (0, beyond if 2 * beyond < hop else 0))
+    levels = _decibels(_mel_power(padded, sample_rate, hop).mean(0))
     frame = hop / length * width
     return levels, (-frame / 2, (levels.shape[1] - 0.5) * frame)
 
 
 def _seconds(length: float, width: int) -> list[Mark]:
-    """Round times, as close as their names leave room for."""
+    """Round times, as close as their names leave room for; the last name ends within the width."""
     least = length * 4.5 * _SMALL / width
     power = 10.0 ** math.floor(math.log10(least))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
-    times = [index * step for index in range(math.ceil(length * 0.95 / step))]
+    last = length * (1 - 1.7 * _SMALL / width)
+    times = [index * step for index in range(math.ceil(last / step))]
     return [(time / length * width, f"{time:.6g} s" if time else "0") for time in times]
 
 

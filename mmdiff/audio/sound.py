@@ -6,9 +6,7 @@ libsndfile reads them and soxr resamples them. A sound is float32 [C, L], nomina
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, gcd
 from pathlib import Path
@@ -20,6 +18,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from mmdiff.audio.checks import cut, opened
 from mmdiff.errors import UserError
 from mmdiff.files import written_aside
 
@@ -31,16 +30,11 @@ _BLOCK = 1 << 20  # numbers that are decoded at once where a whole file is gone 
 # enough for an error of 1e-6.
 _REACH = 256
 
-# What libsndfile says of a file that ends before its header said. Writers that cannot go back to
-# put in the length leave about 2^31 or 2^32 there, which promises nothing.
-_ENDS_EARLY = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
-_UNKNOWN_SIZE = 0x7FFF0000
-
 # An MP3 without a frame count is measured by its size: that is right to within two MPEG frames.
 _MP3_SLACK = 2 * 1152
 
-_OGG_PAGE = 65307  # the largest there is, in bytes
 _COMMENT = 2000  # bytes
+_LARGEST = 1e12  # a value; 32-bit integers that nobody divided reach 2e9
 _LEVELS = 1 << 15
 
 
@@ -68,9 +62,9 @@ def probe(path: Path | str) -> SoundInfo:
 
     Raises:
         UserError: there is no such file, it is empty or no sound file, or its header shows that
-            it was cut.
+            it was cut, or says a rate beyond all sound.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         return SoundInfo(file.samplerate, file.channels, file.frames)
 
 
@@ -85,10 +79,11 @@ def read(path: Path | str, start: int = 0, frames: int | None = None) -> tuple[T
         frames: how many; to the end if None.
 
     Raises:
-        UserError: as `probe`; also if the part cannot be decoded or has NaN or infinite values.
+        UserError: as `probe`; also if the part cannot be decoded, or has values that are NaN,
+            infinite or beyond all sound.
         ValueError: the part does not lie within the file.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         frames = file.frames - start if frames is None else frames
         if not 0 <= start <= start + frames <= file.frames:
             raise ValueError(
@@ -103,7 +98,7 @@ def blocks(path: Path | str) -> Iterator[Tensor]:
     Raises:
         UserError: as `read`.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         frames = max(1, _BLOCK // file.channels)
         for start in range(0, file.frames, frames):
             yield _take(file, start, min(frames, file.frames - start))
@@ -230,46 +225,10 @@ def write(
         with written_aside(path) as aside:
             aside.write_bytes(buffer.getbuffer())
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
-
-
-@contextmanager
-def _opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
-    """A file that claims to hold sound, all of it as far as its header tells."""
-    path = Path(path)
-    try:
-        with path.open("rb") as raw:
-            empty = not raw.read(1)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
-    if empty:
-        raise UserError(f"{path} is empty: put a sound file in its place.")
-    try:
-        file = soundfile.SoundFile(path)
-    except Exception as error:  # of libsndfile, or of Python where a name promises no header
-        raise _foreign(path) from error
-    with file:
-        if file.format == "RAW":  # libsndfile's guess for names that promise no header
-            raise _foreign(path)
-        if _is_cut(file):
-            raise _cut(path)
-        if not file.frames:
-            raise UserError(f"{path} is empty: there is a header and no sound after it.")
-        yield file
-
-
-def _is_cut(file: soundfile.SoundFile) -> bool:
-    """Whether a file ends before its header, or the header of its last page, says."""
-    if file.format != "OGG":
-        early = _ENDS_EARLY.search(file.extra_info)
-        return early is not None and int(early[2]) < int(early[1]) < _UNKNOWN_SIZE
-    with Path(file.name).open("rb") as raw:
-        raw.seek(0, 2)
-        raw.seek(max(0, raw.tell() - _OGG_PAGE))
-        tail = raw.read()
-    page = tail[tail.rfind(b"OggS") :]
-    # 27 bytes, of which the last is the number of segments; their sizes; the segments.
-    return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}): make room, or choose another "
+            "place."
+        ) from error
 
 
 def _take(file: soundfile.SoundFile, start: int, frames: int) -> Tensor:
@@ -282,18 +241,12 @@ def _take(file: soundfile.SoundFile, start: int, frames: int) -> Tensor:
         values = file.read(frames, dtype="float32", always_2d=True, fill_value=0.0)
         end = file.tell()
     except Exception as error:  # libsndfile has many
-        raise _cut(path) from error
+        raise cut(path) from error
     if end < start + frames - slack:
-        raise _cut(path)
+        raise cut(path)
     x = torch.from_numpy(values).T.contiguous()
-    if not x.isfinite().all():
-        raise UserError(f"{path} has NaN or infinite values in it: export it again.")
+    if not (x.abs() < _LARGEST).all():  # nor is NaN
+        raise UserError(
+            f"{path} has NaN or infinite values in it, or absurd ones: export it again."
+        )
     return x
-
-
-def _foreign(path: Path) -> UserError:
-    return UserError(f"{path} is no sound file, or its header is cut: convert it to WAV or FLAC.")
-
-
-def _cut(path: Path) -> UserError:
-    return UserError(f"{path} is cut or damaged: copy or convert it again.")

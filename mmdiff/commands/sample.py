@@ -38,6 +38,7 @@ def sample(
             "-n",
             "--count",
             min=1,
+            max=1_000_000,
             help="How many samples.",
             show_default="64 pictures, or a sound of each class",
         ),

@@ -35,6 +35,8 @@ def spectrogram(
     from mmdiff.image.pictures import save_png
     from mmdiff.outputs import Destination
 
+    if file.is_dir():
+        raise UserError(f"{file} is a folder: give the path of a sound file.")
     destination = Destination.parse(str(file.with_suffix(".png")) if out is None else out)
     if destination.kind != "png":
         raise UserError(f"a spectrogram is a picture, which --out {out} is not: use a .png.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,7 +96,7 @@ def train(
     }
     shared: dict[str, Any] = {
         "dataset": dataset,
-        "out": out or Path("runs", Path(dataset.removeprefix("folder:")).name),
+        "out": out or Path("runs", _name(dataset)),
         "data_dir": data_dir,
         "epochs": epochs,
         "steps": steps,
@@ -139,6 +140,11 @@ def kind_of(dataset: str) -> Literal["pictures", "sounds"]:
         return "pictures"
     known = ", ".join(dict.fromkeys((*image.NAMES, *audio.NAMES)))
     raise UserError(f"unknown data set {dataset!r}; known are {known}.")
+
+
+def _name(dataset: str) -> str:
+    """A name, or the last one of a folder's whole path: `folder:.` and `folder:~` have one too."""
+    return os.path.basename(os.path.abspath(os.path.expanduser(dataset.removeprefix("folder:"))))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

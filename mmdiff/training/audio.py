@@ -138,20 +138,33 @@ def train_audio(
         seed: of everything random.
 
     Raises:
-        UserError: an unknown front end or data set, and what `Trainer` raises.
+        UserError: an unknown front end or data set, clips that are too long for memory or too
+            short for the front end, and what `Trainer` raises.
     """
-    try:
-        parse(frontend)  # finds out now rather than when all data are read
-    except ValueError as error:
-        raise UserError(str(error)) from None
     recipe = replace(PRESET, width=channels or PRESET.width)
     sides = 2 if stereo else 1
-    data = open_sounds(
-        dataset, "train", data_dir, sample_rate, seconds, sides, recipe.scale, True, seed
-    )
-    held_out = open_sounds(
-        dataset, "test", data_dir, data.sample_rate, seconds, sides, recipe.scale, seed=seed
-    )
+    try:
+        factor: Any = parse(frontend).factor  # finds out now rather than when all data are read
+        data = open_sounds(
+            dataset, "train", data_dir, sample_rate, seconds, sides, recipe.scale, True, seed
+        )
+        held_out = open_sounds(
+            dataset, "test", data_dir, data.sample_rate, seconds, sides, recipe.scale, seed=seed
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if factor > data.shape[1]:
+        raise UserError(
+            f"the front end {frontend} takes {factor:,} samples at a time, and a clip has only "
+            f"{data.shape[1]:,}: use one with a smaller number, or longer clips."
+        )
+    if not resume:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the folder {out} cannot be made ({error.strerror}): choose another --out."
+            ) from error
     config, length = configure(recipe.training, len(data), epochs or recipe.epochs, steps, seed)
     model = recipe.model(data, frontend, seed)
     info = Info(

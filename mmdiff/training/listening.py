@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL.Image import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from mmdiff.audio.datasets import Sounds
 from mmdiff.audio.joining import one_after_another
@@ -75,7 +76,8 @@ def finish(trainer: Trainer, real: Tensor, count: int) -> None:
     if not trainer.is_main:
         return
     info, note = trainer.info, _note(trainer)
-    save_png(_picture(clips[: len(real)], real, info), trainer.out / "samples.png", note)
+    shown = min(count, len(real))
+    save_png(_picture(clips[:shown], real[:shown], info), trainer.out / "samples.png", note)
     who = _who(info, count)
     labels = [names["Label"] for names in who] if info.labels else None
     for clip, name, names in zip(clips, sample_names(labels, count), who, strict=True):
@@ -91,14 +93,27 @@ def draw(trainer: Trainer, count: int) -> Tensor:
     info = trainer.info
     turns = take_turns(classes(info), count)
     solver, settings = _method(info)
+    groups = torch.arange(count).split(trainer.config.batch)
+    bar = tqdm(
+        desc="drawing samples",
+        total=len(groups) * solver.steps,
+        unit="step",
+        leave=False,
+        delay=2,
+        disable=None if trainer.is_main else True,
+    )
+
+    def on_step(i: int, t: float, x: Tensor, x0: Tensor) -> None:
+        bar.update()
+
     parts = []
-    with trainer.averaged():
-        for places in torch.arange(count).split(trainer.config.batch):
+    with trainer.averaged(), bar:
+        for places in groups:
             given: dict[str, Any] = {name: turn[places] for name, turn in turns.items()}
             shape = (len(places), *info.shape)
             seed, first = trainer.config.seed, int(places[0])
-            x = sample(trainer.model, shape, solver, seed, first=first, **settings, **given)
-            parts.append(waveforms(x, info))
+            given |= {"first": first, "on_step": on_step, **settings}
+            parts.append(waveforms(sample(trainer.model, shape, solver, seed, **given), info))
     return torch.cat(parts)
 
 

@@ -506,7 +506,7 @@ def test_folders_without_sounds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no readable sound: none of its 1 files opens"):
         open_sounds(f"folder:{tmp_path}")
     spoil(tmp_path)
-    with pytest.raises(UserError, match=r"its . files are broken or silent"):
+    with pytest.raises(UserError, match=r"train split: every file .*\.\w+\) is broken or silent"):
         open_sounds(f"folder:{tmp_path}")
     with pytest.raises(UserError, match=r"does not exist: give folder:PATH .* folder of sounds"):
         open_sounds(f"folder:{tmp_path}/nowhere")
@@ -529,11 +529,34 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="unknown split 'valid'"):
         open_sounds("fsdd", "valid")
     for argument, value in (
-        ("sample_rate", 0), ("seconds", -1.0), ("seconds", float("nan")), ("channels", 0),
-        ("scale", 0.0),
+        ("seconds", -1.0), ("seconds", float("nan")), ("channels", 0), ("scale", 0.0),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"must be positive, not {value}"):
             open_sounds("synthetic", **{argument: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rate", [0, 1, 99, 1_000_001, 10**9])
+def test_rates_that_no_sound_has(digits: Path, rate: int) -> None:
+    for name in ("fsdd", "synthetic", "folder:does/not/exist"):
+        with pytest.raises(ValueError, match=f"100 to 1,000,000 Hz, not {rate:,}"):
+            open_sounds(name, data_dir=digits, sample_rate=rate)
+
+
+def test_the_lowest_rate_works(tmp_path: Path) -> None:
+    store(tmp_path / "a.wav", ramp(50), 50)
+    with pytest.raises(ValueError, match="not 50: choose another"):
+        open_sounds(f"folder:{tmp_path}", seconds=1)
+    assert open_sounds(f"folder:{tmp_path}", sample_rate=100, seconds=1)[0]["x"].shape == (1, 100)
+
+
+def test_lengths_that_no_memory_holds(digits: Path, tmp_path: Path) -> None:
+    store(tmp_path / "a.wav", ramp(50))
+    for name in ("fsdd", f"folder:{tmp_path}"):
+        for seconds in (10000, 1e300):
+            with pytest.raises(ValueError, match="fewer seconds or a lower sample rate"):
+                open_sounds(name, data_dir=digits, seconds=seconds)
+    with pytest.raises(ValueError, match=r"1,000 synthetic clips of 60 s .* more than 4 GiB"):
+        open_sounds("synthetic", seconds=60)
 
 
 # --- the real thing

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,6 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mmdiff.audio.frontends import (
@@ -51,18 +50,20 @@ def matrix(transform: Any, length: int) -> Tensor:
 
 
 @each
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(length=st.integers(1, 5000), channels=st.integers(1, 2), seed=st.integers(0, 99))
-def test_any_length_comes_back(name: str, length: int, channels: int, seed: int) -> None:
+def test_any_length_comes_back(name: str) -> None:
     transform = MADE[name]()
-    x = normal(2, channels, length, seed=seed)
-    code = transform.encode(x)
-    assert code.shape[:2] == (2, transform.channels(channels))
-    # The windows that overlap the ends come on top.
-    assert -(-length // transform.factor) <= code.shape[2] <= length // transform.factor + 5
-    y = transform.decode(code, length)
-    assert y.shape == x.shape
-    torch.testing.assert_close(y, x, rtol=0, atol=0 if name in ("raw", "patch") else 1e-5)
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 3000, (1000,), generator=generator).tolist()
+    for length, channels in zip(lengths, itertools.cycle((1, 2))):
+        x = torch.randn(1, channels, length, generator=generator)
+        code = transform.encode(x)
+        assert code.shape[:2] == (1, transform.channels(channels))
+        # The windows that overlap the ends come on top.
+        assert 0 <= code.shape[2] - -(-length // transform.factor) <= 5
+        y = transform.decode(code, length)
+        assert y.shape == x.shape
+        error = (y - x).abs().max()
+        assert error <= (0 if name in ("raw", "patch") else 1e-5), length
 
 
 @pytest.mark.parametrize("name", ["patch:32", "stft", "learned", "mdct", "mdct:128"])
@@ -264,9 +265,12 @@ def test_names(text: str, kind: type, config: dict[str, Any]) -> None:
     assert build({"name": kind.__name__, "config": config}).config == config
 
 
-@pytest.mark.parametrize("text", ["", "patch", "raw:2", "mdct:x", "mdct:-4", "fft", "patch:0"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "patch", "raw:2", "mdct:x", "mdct:-4", "fft", "patch:0", "patch:8193", f"mdct:{10**30}"],
+)
 def test_unknown_names_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"known are|whole number|at least 1"):
+    with pytest.raises(ValueError, match=r"known are|whole number|at least 1|up to 8192"):
         parse(text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import wave
 from pathlib import Path
 
@@ -82,9 +83,12 @@ def test_what_lies_before_a_part_is_not_read(tmp_path: Path) -> None:
     for start, frames in ((0, None), (10, 1), (0, 11)):
         with pytest.raises(UserError, match=r"a\.wav has NaN or infinite values"):
             read(path, start, frames)
-    values[10] = -np.inf
-    with pytest.raises(UserError, match="NaN or infinite"):
-        read(store(path, values, subtype="FLOAT"))
+    for value in (-np.inf, 3e38):
+        values[10] = value
+        with pytest.raises(UserError, match="NaN or infinite values in it, or absurd ones"):
+            read(store(path, values, subtype="FLOAT"))
+    values[10] = -(2.0**31)  # as float32 of integers
+    assert read(store(path, values, subtype="FLOAT"))[0].min() == -(2.0**31)
 
 
 @pytest.mark.parametrize(("start", "frames"), [(-1, 5), (0, 101), (100, 1), (101, None), (5, -1)])
@@ -135,8 +139,25 @@ def test_other_files_are_named(tmp_path: Path) -> None:
         path.write_bytes(b"")
         assert "is empty" in told(path)
     assert "No such file" in told(tmp_path / "nowhere.wav")
-    assert "Is a directory" in told(tmp_path)
+    assert "is a folder" in told(tmp_path)
     assert "is empty: there is a header" in told(store(tmp_path / "a.wav", noisy(9)[:0]))
+    assert "2,000,000,000 Hz" in told(store(tmp_path / "a.wav", noisy(9), 2_000_000_000))
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    assert "is not a regular file" in told(tmp_path / "a.wav")
+
+
+def test_a_name_that_is_not_in_utf8_is_named(tmp_path: Path) -> None:
+    data = store(tmp_path / "a.wav", noisy(9)).read_bytes()
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    try:
+        path.write_bytes(data)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(UserError, match=r"caf\\udce9\.wav is not in UTF-8: rename the file"):
+        read(path)
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFFFFF - 36])

@@ -32,6 +32,7 @@ def test_preset_names_are_those_of_the_library() -> None:
         ("sample",),
         ("no-such-command",),
         ("sample", "digits", "-n", "0"),
+        ("sample", "digits", "-n", "1000001"),
         ("sample", "digits", "--steps", "0"),
         ("sample", "digits", "--batch", "0"),
         ("sample", "digits", "--guidance", "-1"),

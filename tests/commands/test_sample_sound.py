@@ -207,6 +207,9 @@ def test_what_cannot_be_done_is_one_sentence(run: Any, speech: Path, labelled: P
     run("sample", speech, "--label", "7").refused("'7'", "yes, no, or/else")
     run("sample", speech, "--spin", 801).refused("801", "800")
     run("sample", speech, "-n", 257, "--out", "x.png").refused("256", "-n", ".wav")
+    run("sample", speech, "-n", 999_999, "--out", "x.wav").refused("999,999", "-n", "folder/")
+    run("sample", speech, "--steps", 10**9).refused("--steps 1000000000", "100,000")
+    run("sample", speech, "--out", "").refused("--out is empty")
     assert not list(Path(".").iterdir())
 
 
@@ -220,6 +223,7 @@ def test_the_longest_spin_works(run: Any, speech: Path) -> None:
         {"solver": "magic"},
         {"solver": ["ddim"]},
         {"steps": 0},
+        {"steps": 10**9},
         {"steps": 2.5},
         {"steps": True},
         {"guidance": -1},
@@ -237,7 +241,7 @@ def test_a_foreign_recommendation_is_one_sentence(run: Any, save: Any, sampling:
 def test_a_diverged_model_is_one_sentence(run: Any, save: Any) -> None:
     path = save(Path("m.safetensors"), (1, 800), std=float("inf"), sample_rate=8000)
     for out in ("x.wav", "x.png", "x/"):
-        run("sample", path, "--steps", 2, "--out", out).refused("diverged")
+        run("sample", path, "--steps", 2, "--out", out).refused("diverged", "--guidance")
 
 
 def test_signals_of_other_shapes_are_one_sentence(run: Any, save: Any) -> None:

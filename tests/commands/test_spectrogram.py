@@ -43,7 +43,9 @@ def test_never_overwrites_unasked(run: Any, tone: Path) -> None:
 
 
 def test_what_cannot_be_done_is_one_sentence(run: Any, tone: Path) -> None:
-    run("spectrogram", "nothing.wav").refused("nothing.wav")
+    run("spectrogram", "nothing.wav").refused("nothing.wav", "check its name")
+    for folder in ("", ".", "..", "/"):
+        run("spectrogram", folder).refused("is a folder")
     Path("foreign.wav").write_text("this is text")
     run("spectrogram", "foreign.wav").refused("foreign.wav")
     for out in ("x.wav", "x.gif", "x/", "x"):

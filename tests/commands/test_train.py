@@ -135,6 +135,19 @@ def test_an_option_of_the_other_engine_is_one_sentence(
     assert not called
 
 
+def test_a_run_is_named_after_its_folder(
+    run: Any, called: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("drums").mkdir()
+    Path("drums/a.wav").touch()
+    monkeypatch.setenv("HOME", str(Path("drums").resolve()))
+    for path in ("drums", "./drums/", "drums/../drums", "~"):
+        assert run("train", "--dataset", f"folder:{path}").code == 0
+    monkeypatch.chdir("drums")
+    assert run("train", "--dataset", "folder:.").code == 0
+    assert {arguments["out"] for _, arguments in called} == {Path("runs/drums")}
+
+
 def test_an_unknown_front_end_is_one_sentence(run: Any) -> None:
     run("train", "--dataset", "synthetic", "--frontend", "wavelet").refused("'wavelet'", "mdct:M")
 

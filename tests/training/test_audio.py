@@ -142,10 +142,48 @@ def test_without_classes_nothing_is_guided(
     }  # fmt: skip
 
 
+def test_a_picture_of_fewer_samples_than_classes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: str
+) -> None:
+    monkeypatch.setattr(audio, "PRESET", replace(TINY, samples=1))
+    out = tmp_path / "out"
+    run(out, dataset, steps=1)
+    assert (out / "samples" / "high-note_0.wav").is_file()
+    look, end = (Image.open(out / name) for name in ("progress/epoch_001.png", "samples.png"))
+    assert (end.width, end.height) == (look.width - 480 - 8, look.height)
+
+
 def test_an_unknown_front_end_is_reported_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown front end 'wavelets'"):
         run(tmp_path / "out", "folder:does/not/exist", frontend="wavelets")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seconds": float("inf")}, "a length in seconds must be positive, not inf"),
+        ({"seconds": 1e6}, "fewer seconds or a lower sample rate"),
+        ({"sample_rate": 1}, "100 to 1,000,000 Hz"),
+        ({"dataset": "synthetic", "sample_rate": 3999}, "a rate from 4000 Hz"),
+        ({"frontend": "mdct:3"}, "even number of bands"),
+        ({"frontend": "patch:401"}, "patch:401 takes 401 samples at a time, .* has only 400"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_sentence(
+    tmp_path: Path, dataset: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        run(**{"out": tmp_path / "out", "dataset": dataset, **options})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_run_is_one_sentence(tmp_path: Path, dataset: str) -> None:
+    (tmp_path / "out").write_text("mine")
+    for out in (tmp_path / "out", tmp_path / "out" / "run"):
+        with pytest.raises(UserError, match=r"cannot be made .*: choose another --out"):
+            run(out, dataset)
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_the_preset_is_valid() -> None:
