@@ -48,5 +48,5 @@ def sample_names(labels: Sequence[str] | None, count: int) -> list[str]:
     """`{label}_{index}`, or `{index}` without labels, fit for file names on any system."""
     if labels is None:
         return [str(index) for index in range(count)]
-    plain = [re.sub(r"[^\w.+-]+", "-", label) for label in labels]
+    plain = [re.sub(r"[^\w.+-]+", "-", label).lstrip("-")[:50] for label in labels]
     return [f"{label}_{index}" for index, label in enumerate(plain)]

@@ -40,4 +40,5 @@ def test_the_length_of_a_run(items: int, epochs: int, steps: int | None, expecte
 
 def test_names_of_files() -> None:
     assert sample_names(["a/b c", "Größe"], 2) == ["a-b-c_0", "Größe_1"]
+    assert sample_names(["-x" * 200], 1) == ["x" + "-x" * 24 + "-_0"]
     assert sample_names(None, 2) == ["0", "1"]
