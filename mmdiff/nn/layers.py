@@ -16,7 +16,6 @@ _RESAMPLE: dict[tuple[int, bool], Callable[..., Tensor]] = {
     (1, True): F.conv_transpose1d,
     (2, True): F.conv_transpose2d,
 }
-_GROUPS = 8
 _HEAD = 32
 _FIR = (1.0, 3.0, 3.0, 1.0)
 
@@ -33,8 +32,12 @@ def conv(
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation in 8 groups, or as many as divide `channels`."""
-    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+    """Group normalisation in up to 8 groups, of at least two channels each.
+
+    A group of one channel would be a constant where only one position is left.
+    """
+    whole = (g for g in (8, 4, 2) if channels % g == 0 and channels >= 2 * g)
+    return nn.GroupNorm(next(whole, 1), channels)
 
 
 class ResBlock(nn.Module):

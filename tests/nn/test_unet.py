@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -50,8 +50,16 @@ def networks(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, ...]]:
     return config, sides
 
 
+ONE_POSITION = (
+    {"dims": 1, "in_channels": 1, "out_channels": 1, "channels": (8,), "blocks": 1, "patch": 2,
+     "attention": [True], "conditions": {"label": 3}},
+    (2,),
+)  # fmt: skip
+
+
 @settings(max_examples=40, deadline=None)
 @given(drawn=networks())
+@example(drawn=ONE_POSITION)
 def test_any_size_comes_back_and_every_parameter_counts(
     drawn: tuple[dict[str, Any], tuple[int, ...]],
 ) -> None:
