@@ -132,6 +132,6 @@ def test_the_embedding_scales_and_shifts() -> None:
     torch.testing.assert_close(block(x, embedding), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(64, 8), (176, 8), (16, 8), (12, 4), (8, 4), (2, 1), (1, 1)])
+@pytest.mark.parametrize(("channels", "groups"), [(64, 8), (16, 8), (12, 4), (8, 4), (1, 1)])
 def test_groups(channels: int, groups: int) -> None:
     assert norm(channels).num_groups == groups
