@@ -23,6 +23,7 @@ from mmdiff.options import (
 
 if TYPE_CHECKING:
     from mmdiff.metrics.images import ImageReport
+    from mmdiff.metrics.sounds import SoundReport
     from mmdiff.metrics.speech import SpeechReport
 
 
@@ -36,7 +37,8 @@ def evaluate(
             min=2,
             max=60_000,
             help="How many samples.",
-            show_default="10,000 pictures or 1,000 sounds",
+            show_default="10,000 pictures, 1,000 spoken digits, of other sounds as many as are "
+            "held out, up to 1,000",
         ),
     ] = None,
     solver: SolverOption = None,
@@ -44,12 +46,23 @@ def evaluate(
     guidance: GuidanceOption = None,
     spin: Spin = None,
     seed: Seed = 0,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="For sound: what to compare with, fsdd, synthetic or folder:PATH.",
+            show_default="what the model was trained on",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     device: DeviceOption = Device.auto,
     batch: Batch = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:
-    """Judge a model of digits, written or spoken: accuracy, Fréchet distance to real ones.
+    """Judge a model of digits or of any sound beside real ones that it never saw.
+
+    Digits, written or spoken: accuracy, Fréchet distance, and what was memorised. Sounds: how loud
+    they are, their spectrum where they are no digits, and what the front end's frames leave in them
+    and do in one pass of the network.
 
     Examples:
 
@@ -58,6 +71,10 @@ def evaluate(
     - `mmdiff evaluate speech -n 300`
 
     - `mmdiff evaluate runs/mine/model.safetensors -n 1000 --solver ddim --steps 50 --json`
+
+    - `mmdiff evaluate runs/sounds/model.safetensors --spin 16`
+
+    - `mmdiff evaluate runs/sounds/model.safetensors --dataset folder:other-sounds`
     """
     from mmdiff.errors import UserError
     from mmdiff.opening import open_model
@@ -70,18 +87,27 @@ def evaluate(
         "batch": batch or opened.batch,
         "progress": sys.stderr.isatty(),
     }
-    report: ImageReport | SpeechReport
+    report: ImageReport | SoundReport | SpeechReport
     try:
-        if opened.sound:
-            from mmdiff.metrics.speech import evaluate_speech_model
-
-            report = evaluate_speech_model(
-                opened.model, opened.solver, count or 1_000, spin=opened.spin, **shared
-            )
-        else:
+        if not opened.sound:
             from mmdiff.metrics.images import evaluate_digit_model
 
+            if dataset is not None:
+                raise UserError(
+                    f"{checkpoint} makes pictures, and --dataset is for sound: leave it out."
+                )
             report = evaluate_digit_model(opened.model, opened.solver, count or 10_000, **shared)
+        else:
+            from mmdiff.metrics.sounds import evaluate_sound_model
+            from mmdiff.metrics.speech import evaluate_speech_model, says_digits
+
+            shared["spin"] = opened.spin
+            if dataset in (None, "fsdd") and says_digits(opened.info):
+                report = evaluate_speech_model(
+                    opened.model, opened.solver, count or 1_000, **shared
+                )
+            else:
+                report = evaluate_sound_model(opened.model, opened.solver, count, dataset, **shared)
     except ValueError as error:  # such as samples that are not finite
         raise UserError(str(error)) from error
     print(json.dumps(report.as_dict(), indent=2) if as_json else report.as_text())

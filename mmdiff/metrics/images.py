@@ -197,11 +197,17 @@ def evaluate_digit_model(
 
     The classes are as common as in `training_part`.
 
-    Raises UserError for a model that does not make 28x28 digits, or where MNIST is not found.
+    Raises UserError for a model that does not make 28x28 digits, for more samples than MNIST has
+    training images, or where it is not found.
     """
     _digit_info(model)  # before any data are asked for
     test, _ = stack(open_images("mnist", "test", data_dir))
     train, train_labels = stack(open_images("mnist", "train", data_dir))
+    if count > len(train):
+        raise UserError(
+            f"{count:,} samples need as many training images for their floor, and MNIST has "
+            f"{len(train):,}: judge fewer samples."
+        )
     wanted = training_part(train_labels, count)
     samples, labels = sample_digits(
         model, solver, wanted, guidance=guidance, seed=seed, batch=batch, progress=progress

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from mmdiff.audio.datasets import Sounds, open_sounds
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.guidance import Guidance
+from mmdiff.metrics.frames import FrameReport, evaluate_frames
 from mmdiff.metrics.frechet import frechet_distance, training_part
-from mmdiff.metrics.loudness import LEVELS, Levels, measure_levels
+from mmdiff.metrics.loudness import Levels, measure_levels
 from mmdiff.metrics.neighbours import QUANTILES, Neighbours, compare_neighbours
+from mmdiff.metrics.sounds import (
+    Clips,
+    conditions,
+    known_info,
+    level_lines,
+    quantile_head,
+    quantile_row,
+    sample_sounds,
+    take,
+)
 from mmdiff.metrics.speech_judge import FLOOR, SpeechJudge, load_speech_judge, run_speech_judge
-from mmdiff.sampling import sample
 from mmdiff.solvers import Solver
 
 DEPTH = 30.0  # dB under the loudest frame that the distance between neighbours reaches
 SHIFTS = range(0, 256, 40)  # samples: training clips begin up to 255 into the window
 
 
-class Speech(NamedTuple):
+class Speech(Clips):
     """A whole data set: x [N, 1, L] in [-1, 1], labels [N] and speakers [N], int64."""
-
-    x: Tensor
-    labels: Tensor
-    speakers: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class SpeechReport:
         levels, real_levels: how loud samples and test clips are.
         neighbours: nearest training clips, by the root mean square over a log-mel spectrogram of
             the difference in dB; None where they were not sought.
+        frames: the artefacts of the model's front end; None where only its samples are known.
     """
 
     count: int
@@ -62,6 +68,7 @@ class SpeechReport:
     levels: Levels
     real_levels: Levels
     neighbours: Neighbours | None
+    frames: FrameReport | None = None
 
     @property
     def ratio(self) -> float:
@@ -69,8 +76,10 @@ class SpeechReport:
         return self.frechet / self.floor
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything here, `ratio` too, ready for JSON."""
-        return {**asdict(self), "ratio": self.ratio}
+        """Everything here, `ratio` too, ready for JSON; artefacts as "aliasing" and "denoiser"."""
+        found = {**asdict(self), "ratio": self.ratio}
+        del found["frames"]
+        return found if self.frames is None else found | self.frames.as_dict()
 
     def as_text(self) -> str:
         """A few lines for people."""
@@ -81,33 +90,22 @@ class SpeechReport:
         ):
             if right is not None:
                 lines.append(f"{name:<18} {right:.2%}  (test clips {possible:.2%})")
-        ours, real = self.levels, self.real_levels
         lines += [
             f"Fréchet distance   {self.frechet:.4f}",
             f"  floor            {self.floor:.4f}  ({self.count:,} training clips)",
             f"  ratio            {self.ratio:.2f}",
-            f"levels, quantiles                        {_head(LEVELS)}",
-            f"  loudness (LUFS)  samples               {_row(ours.loudness)}",
-            f"                   test clips            {_row(real.loudness)}",
-            f"  peak             samples               {_row(ours.peak)}",
-            f"                   test clips            {_row(real.peak)}",
+            *level_lines(self.levels, self.real_levels, "test clips"),
         ]
         if self.neighbours is not None:
             lines += [
-                f"nearest training clip (dB), quantiles    {_head(QUANTILES)}",
-                f"  samples                                {_row(self.neighbours.samples)}",
-                f"  test clips                             {_row(self.neighbours.unseen)}",
+                f"nearest training clip (dB), quantiles    {quantile_head(QUANTILES)}",
+                f"  samples                                {quantile_row(self.neighbours.samples)}",
+                f"  test clips                             {quantile_row(self.neighbours.unseen)}",
                 f"  samples nearer than 99% of the test clips: {self.neighbours.near:.2%}",
             ]
+        if self.frames is not None:
+            lines += ["", self.frames.as_text()]
         return "\n".join(lines)
-
-
-def _head(levels: tuple[float, ...]) -> str:
-    return "  ".join(f"{level:>6.0%}" for level in levels)
-
-
-def _row(values: tuple[float, ...]) -> str:
-    return "  ".join(f"{value:6.2f}" for value in values)
 
 
 def evaluate_speech(
@@ -195,12 +193,7 @@ def _decibels(judge: SpeechJudge, x: Tensor, batch: int = 500) -> Tensor:
 
 def stack_sounds(sounds: Sounds) -> Speech:
     """The whole of a data set, its values divided by its scale."""
-    items = [sounds[i] for i in range(len(sounds))]
-    return Speech(
-        x=torch.stack([item["x"] for item in items]) / sounds.scale,
-        labels=torch.tensor([item["label"] for item in items]),
-        speakers=torch.tensor([item["speaker"] for item in items]),
-    )
+    return Speech(*take(sounds, range(len(sounds))))
 
 
 def sample_speech(
@@ -221,37 +214,26 @@ def sample_speech(
     takes speakers `speakers` (int64 [N] both); what it does not take is None in the result. Raises
     UserError for a model that does not make spoken digits at 8 kHz.
     """
-    info = _speech_info(model)
-    count = len(labels)
-    device = next(model.parameters()).device
-    wanted = {"label": labels} if info.labels else {}
-    if info.speakers:
-        wanted["speaker"] = speakers
-    parts = []
-    with tqdm(total=count, unit="clip", disable=not progress) as bar:
-        for first in range(0, count, batch):
-            size = min(batch, count - first)
-            cond: dict[str, Any] = {
-                name: classes[first : first + size].to(device) for name, classes in wanted.items()
-            }
-            x = sample(
-                model, (size, *info.shape), solver, seed,
-                guidance=guidance, first=first, spin=spin, **cond,
-            )  # fmt: skip
-            parts.append(x.float().cpu() / info.data_range[1])
-            bar.update(size)
-    return torch.cat(parts), wanted.get("label"), wanted.get("speaker")
+    wanted = conditions(_speech_info(model), labels, speakers)
+    samples = sample_sounds(
+        model, solver, len(labels), wanted,
+        guidance=guidance, seed=seed, batch=batch, spin=spin, progress=progress,
+    )  # fmt: skip
+    return samples, wanted.get("label"), wanted.get("speaker")
+
+
+def says_digits(info: Any) -> bool:
+    """Whether a model with this `Info` makes what the bundled judge of spoken digits knows."""
+    digits = tuple("0123456789")
+    mono = len(info.shape) == 2 and info.shape[0] == 1 and info.shape[1] >= SpeechJudge.shortest
+    spoken = tuple(info.labels) == digits or (info.dataset == "fsdd" and not info.labels)
+    return mono and spoken and info.sample_rate == SpeechJudge.sample_rate
 
 
 def _speech_info(model: Diffusion) -> Any:
     """The model's `training.checkpoints.Info`, if it says that the model makes spoken digits."""
-    info: Any = getattr(model, "info", None)
-    if info is None:
-        raise UserError("only a model that was loaded from a checkpoint can be evaluated.")
-    digits = tuple("0123456789")
-    mono = len(info.shape) == 2 and info.shape[0] == 1 and info.shape[1] >= SpeechJudge.shortest
-    spoken = tuple(info.labels) == digits or (info.dataset == "fsdd" and not info.labels)
-    if mono and spoken and info.sample_rate == SpeechJudge.sample_rate:
+    info = known_info(model)
+    if says_digits(info):
         return info
     raise UserError(
         "only models of spoken digits, mono at 8000 Hz, can be evaluated, for the bundled judge "
@@ -273,7 +255,8 @@ def evaluate_speech_model(
 ) -> SpeechReport:
     """Sample `count` spoken digits and judge them against the FSDD in `data_dir`.
 
-    Digits and speakers are as common as in `training_part`.
+    Digits and speakers are as common as in `training_part`. The artefacts of the model's front end
+    are sought beside the test clips.
 
     Raises UserError for a model that does not make spoken digits at 8 kHz by the speakers of the
     FSDD, for more samples than that has training clips, or where it is not found.
@@ -288,7 +271,7 @@ def evaluate_speech_model(
     if info.speakers and tuple(info.speakers) != known:
         raise UserError(
             f"the judge knows the speakers {', '.join(known)}, but this model speaks as "
-            f"{', '.join(info.speakers)}: only a model of the same speakers can be evaluated."
+            f"{', '.join(info.speakers)}: compare it with their sounds by --dataset folder:PATH."
         )
     if count > len(sounds["train"]):
         raise UserError(
@@ -300,4 +283,7 @@ def evaluate_speech_model(
         model, solver, training_part(train.labels, count), training_part(train.speakers, count),
         guidance=guidance, seed=seed, batch=batch, spin=spin, progress=progress,
     )  # fmt: skip
-    return evaluate_speech(samples, labels, speakers, test, train)
+    report = evaluate_speech(samples, labels, speakers, test, train)
+    given = conditions(info, test.labels, test.speakers)
+    frames = evaluate_frames(model, samples, test.x, given, info.data_range[1], seed, batch)
+    return replace(report, frames=frames)

@@ -1,4 +1,4 @@
-"""mmdiff evaluate: the judge follows from the model."""
+"""mmdiff evaluate: the judge follows from the model, and works for all of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import pytest
 import torch
 
 import mmdiff
-from mmdiff.metrics import images, speech
+from mmdiff.audio import sound
+from mmdiff.audio.frontends import FrontEnd
+from mmdiff.audio.mdct import MDCT
+from mmdiff.errors import UserError
+from mmdiff.metrics import frames, images, sounds, speech
 from mmdiff.nn import UNet
 
 DIGITS = tuple("0123456789")
+LENGTH, BANDS = 1024, 16
 
 
 class Report:
@@ -32,26 +37,46 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     calls: list[tuple[Any, ...]] = []
 
     def record(name: str) -> Any:
-        def judge(model: Any, solver: Any, count: int, **options: Any) -> Report:
-            calls.append((name, solver, count, options))
+        def judge(model: Any, solver: Any, *arguments: Any, **options: Any) -> Report:
+            calls.append((name, solver, *arguments, options))
             return Report()
 
         return judge
 
     monkeypatch.setattr(images, "evaluate_digit_model", record("digits"))
     monkeypatch.setattr(speech, "evaluate_speech_model", record("speech"))
+    monkeypatch.setattr(sounds, "evaluate_sound_model", record("sounds"))
     return calls
+
+
+def save_sound(path: Path, shape: tuple[int, int] = (1, LENGTH), **about: Any) -> Path:
+    """A small network behind an MDCT, at 8 kHz."""
+    torch.manual_seed(0)
+    about = {"dataset": "synthetic", "sample_rate": 8000, **about}
+    inside = shape[0] * BANDS
+    classes = {"label": len(about["labels"])} if "labels" in about else None
+    network = UNet(1, inside, inside, (16,), 1, conditions=classes)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model = mmdiff.Diffusion(FrontEnd(MDCT(BANDS), network), mmdiff.Trigonometric(), "v")
+    mmdiff.save(path, model, mmdiff.Info(shape, made={}, **about))
+    return path
+
+
+def write_noise(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sound.write(path, (0.1 * torch.randn(1, LENGTH)).clamp(-1, 1), 8000)
 
 
 def test_pictures_and_sounds_go_to_their_judge(
     run: Any, save: Any, called: list[Any], labelled: Path
 ) -> None:
     assert run("evaluate", labelled).out == "good\n"
-    shared = {"seed": 0, "data_dir": None, "progress": False}
+    shared: dict[str, Any] = {"seed": 0, "data_dir": None, "progress": False}
     options = {**shared, "guidance": None, "batch": 256}
     assert called.pop() == ("digits", mmdiff.DPMpp2MSDE(25), 10_000, options)
     sampling = {"solver": "ddim", "steps": 50, "guidance": 2.0, "spin": 64}
-    path = save(Path("m.safetensors"), (1, 800), DIGITS, sample_rate=8000, sampling=sampling)
+    path = save(Path("m.safetensors"), (1, LENGTH), DIGITS, sample_rate=8000, sampling=sampling)
     assert json.loads(run("evaluate", path, "--json").out) == {"quality": "good"}
     options = {**shared, "guidance": 2.0, "batch": 50, "spin": 64}
     assert called.pop() == ("speech", mmdiff.DDIM(50), 1_000, options)
@@ -61,9 +86,106 @@ def test_pictures_and_sounds_go_to_their_judge(
     assert called.pop() == ("speech", mmdiff.Heun(3), 7, options)
 
 
-def test_evaluate_refuses_what_is_no_digit(run: Any, plain: Path, speech: Path) -> None:
+def test_other_sounds_and_other_data_go_to_the_judge_of_any_sound(
+    run: Any, save: Any, called: list[Any]
+) -> None:
+    other = save(Path("o.safetensors"), (1, 800), ("a", "b"), sample_rate=8000)
+    digits = save(Path("d.safetensors"), (1, LENGTH), DIGITS, sample_rate=8000)
+    options = {"seed": 0, "data_dir": None, "progress": False, "guidance": None, "spin": 0}
+    for path, given, expected in (
+        (other, (), ("sounds", None, None)),
+        (other, ("-n", 9, "--dataset", "fsdd"), ("sounds", 9, "fsdd")),
+        (digits, ("--dataset", "folder:x"), ("sounds", None, "folder:x")),
+        (digits, ("--dataset", "fsdd"), ("speech", 1_000)),
+        (digits, (), ("speech", 1_000)),
+    ):
+        assert run("evaluate", path, *given).out == "good\n"
+        name, *arguments = expected
+        wanted = (name, mmdiff.DPMpp2MSDE(25), *arguments, {**options, "batch": 50})
+        assert called.pop() == wanted
+
+
+def test_evaluate_refuses_what_it_cannot_compare(run: Any, plain: Path, speech: Path) -> None:
     run("evaluate", plain, "-n", 10, "--steps", 1).refused("digits")
-    run("evaluate", speech, "-n", 10, "--steps", 1).refused("spoken digits")
+    run("evaluate", speech, "-n", 10, "--steps", 1).refused("--dataset folder:PATH")
+    run("evaluate", plain, "--dataset", "synthetic").refused("--dataset is for sound", "leave it")
+    run("evaluate", speech, "--dataset", "folder:gone").refused("gone does not exist")
+    run("evaluate", speech, "--dataset", "toads").refused("unknown data set 'toads'")
+    moved = save_sound(Path("m.safetensors"), dataset="folder:moved")
+    run("evaluate", moved, "--steps", 1).refused("no folder moved", "--dataset folder:PATH")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derivatives of a network are slow."""
+    monkeypatch.setattr(frames, "TIMES", (0.5,))
+
+
+@pytest.mark.usefixtures("quick")
+def test_evaluate_a_model_of_a_folder(run: Any, tmp_path: Path) -> None:
+    for index in range(25):
+        write_noise(tmp_path / "test" / f"{index}.wav")
+    write_noise(tmp_path / "train" / "one.wav")
+    model = save_sound(tmp_path / "m.safetensors", dataset=f"folder:{tmp_path}")
+    told = run("evaluate", model, "--steps", 1)
+    assert told.code == 0
+    assert "held-out clips     25  (folder:" in told.out
+    assert "artefacts of the front end, which takes 16 samples at a time" in told.out
+
+
+@pytest.mark.usefixtures("quick")
+def test_evaluate_in_stereo_beside_other_data(run: Any, tmp_path: Path) -> None:
+    model = save_sound(tmp_path / "m.safetensors", (2, LENGTH), dataset="folder:gone")
+    options = ("--steps", 1, "--json", "-n", 20, "--dataset", "synthetic")
+    result = run("evaluate", model, *options)
+    assert result.code == 0
+    report = json.loads(result.out)
+    assert (report["dataset"], report["count"], report["real_count"]) == ("synthetic", 20, 100)
+    assert set(report["aliasing"]["at"]) == {"15", "16", "17"}
+    assert report["denoiser"]["period"] == BANDS
+
+
+def test_a_network_of_single_samples_has_no_artefacts(run: Any, save: Any, tmp_path: Path) -> None:
+    write_noise(tmp_path / "sounds" / "one.wav")
+    dataset = f"folder:{tmp_path / 'sounds'}"
+    raw = save(Path("raw.safetensors"), (1, LENGTH), sample_rate=8000, dataset=dataset)
+    told = run("evaluate", raw, "-n", 2, "--steps", 1).out.splitlines()
+    assert told[-1].startswith("artefacts          not measured: the network takes single samples")
+    report = json.loads(run("evaluate", raw, "-n", 2, "--steps", 1, "--json").out)
+    assert report["aliasing"] == report["denoiser"]
+    assert "single samples" in report["aliasing"]["skipped"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_evaluate_spoken_digits(run: Any, tmp_path: Path) -> None:
+    """Noise in the place of one speaker's recordings, with the report as it was and artefacts."""
+    for digit in DIGITS:
+        for take in range(50):
+            write_noise(tmp_path / "fsdd" / "recordings" / f"{digit}_me_{take}.wav")
+    model = save_sound(tmp_path / "m.safetensors", labels=DIGITS, dataset="fsdd")
+    result = run("evaluate", model, "-n", 20, "--steps", 1, "--data-dir", tmp_path, "--json")
+    assert result.code == 0
+    report = json.loads(result.out)
+    assert report["ratio"] == report["frechet"] / report["floor"]
+    assert set(report["aliasing"]["at"]) == {"15", "16", "17"}
+    assert report["denoiser"]["count"] == 16
+    assert "frames" not in report
+
+
+def test_counts_are_checked_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures; `tests/metrics/test_speech.py` has the same of sounds."""
+
+    def sampled(*_: Any, **__: Any) -> None:
+        raise AssertionError("sampled")
+
+    items = [{"x": torch.zeros(1, 28, 28), "label": index % 10} for index in range(30)]
+    monkeypatch.setattr(images, "open_images", lambda *_: items)
+    monkeypatch.setattr(images, "sample_digits", sampled)
+    net = UNet(dims=2, in_channels=1, out_channels=1, channels=(8,), conditions={"label": 10})
+    model: Any = mmdiff.Diffusion(net, mmdiff.LinearBeta(), "eps")
+    model.info = mmdiff.Info(shape=(1, 28, 28), labels=DIGITS, dataset="mnist")
+    with pytest.raises(UserError, match="31 samples need as many training images"):
+        images.evaluate_digit_model(model, mmdiff.DDIM(1), 31, progress=False)
 
 
 def test_evaluate_reports(run: Any, data_dir: Path, tmp_path: Path) -> None:
