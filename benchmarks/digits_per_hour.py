@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from machine import machine
 from networks import EQUAL, LABELS, NETWORKS, SHAPE, parameters, register
-from pacing import train_for
+from pacing import paces, train_for
 from torch.utils.data import Subset
 
 import mmdiff
@@ -65,9 +65,9 @@ class Bench:
         return Trainer(model, self.data, held_out, config, out, info, self.device, resume)
 
 
-def measure(bench: Bench, name: str, count: int, out: Path) -> Row:
+def measure(bench: Bench, name: str, pace: float, count: int, out: Path) -> Row:
     """Train, sample and judge."""
-    trainer = train_for(bench.minutes, partial(bench.trainer, name), out)
+    trainer = train_for(bench.minutes, pace, partial(bench.trainer, name), out)
     model = mmdiff.load(out / "model.safetensors", device=bench.device)
     start = time.perf_counter()
     asked = training_part(bench.train_labels, count)
@@ -142,13 +142,16 @@ def main() -> None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     bench = Bench(args)
+    pace = paces(
+        {name: partial(bench.trainer, name) for name in args.networks}, args.runs / "pace.json"
+    )
     for name in args.networks:
         key = (name, f"{args.minutes:g}", str(args.seed), str(args.count))
         if any(tuple(row.values())[: len(key)] == key for row in rows):
             continue
         folder = f"{name.replace(' ', '_')}-{args.minutes:g}min-seed{args.seed}"
         try:
-            rows.append(measure(bench, name, args.count, args.runs / folder))
+            rows.append(measure(bench, name, pace[name], args.count, args.runs / folder))
         except Interrupted:
             raise SystemExit("stopped: run the same command to go on.") from None
         keep(path, rows)
