@@ -1,0 +1,254 @@
+"""What do a front end's frames cost in sound, and what do they bring in speed? A page of it all.
+
+    python benchmarks/report.py                                   # seconds
+    python benchmarks/report.py --results FOLDER --page FILE
+
+Nothing is measured here. The page and its pictures are made of what other benchmarks left in the
+folder of results: `frontend_speed*.json`, `frontend_quality.csv`, `frontend_untrained.csv` and
+`frontend_sounds/`. What is missing is named with the command that makes it. Every sentence about
+what was found is chosen by the numbers, by rules that stand on the page (`report_rules.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from report_claims import missing, named, verdicts
+from report_data import VARIANTS
+from report_files import COMMANDS, Found, Study, gather
+from report_plots import draw_artefacts, draw_quality
+from report_rules import RULES, races
+from report_spectrograms import draw_spectrograms
+from report_tables import (
+    artefact_table,
+    denoiser_table,
+    interval_table,
+    quality_table,
+    race_table,
+    untrained_table,
+    verdict_table,
+)
+from report_text import answer, measured, plural, rate_text, untrained_text
+
+from mmdiff.errors import UserError
+from mmdiff.files import written_aside
+
+FOLDER = Path(__file__).parent
+
+QUESTION = """
+A network that makes sound sample by sample has a long way to go. So a *front end* turns every p
+samples into one position with more channels, by cutting the sound into patches, by an overlapping
+cosine transform (MDCT), by a learned convolution or by a short-time Fourier transform, and back:
+the sequence is p times shorter. How much faster does that make the network, and what does it do to
+the sound? A network that works on frames of p samples treats the p places in a frame differently,
+so that something may repeat every p samples where in real sound nothing does.
+""".strip()
+
+READING = """
+- **p**: samples for each position that the network sees; of the STFT its hop.
+- **call**, **training step**: how many times as fast as the same network on raw sound, and that as
+  a share of p, the most that can be had.
+- **validation loss**: of v, on held-out clips, the mean over noise levels.
+- **accuracy**: labels that a judge trained on real clips reads right in the samples. **Fréchet /
+  floor**: the distance of samples from test clips over that of as many training clips; 1 would be
+  as near as real ones. **Tilt**: how far the mean spectra of samples and test clips are apart.
+- **Spurs**: tones at multiples of the sample rate / p. **Phase variance**: a loudness that differs
+  between the places in a frame. **Coherence**: parts of the spectrum that are images of others, so
+  many times the sample rate / p away. Each is a power ratio, samples minus held-out clips, in dB
+  (10 log10); 0 dB would be as strong as the sound itself. "< -48" is an upper bound: the 95%
+  interval holds 0, in most seeds if there are several. "None": not even the bound is above 0.
+  † marks what the periods p - 1 and p + 1 have as well, within 3 dB.
+- **Image rejection**: the trained network is given a tone; how far below its answer at that tone
+  the answers at the p - 1 images are, in dB, the median over tones. The more the better. "Control"
+  is the same at neighbouring periods. **Shift error**: how much the answer changes when the same
+  sound begins some samples later, in dB relative to the answer. The less the better.
+- **Spun**: with cycle spinning. Before each network call the state is shifted by a random number of
+  samples below p, and its estimate is shifted back. That adds no call, and at most p - 1 samples to
+  what each is given (`spin` of `mmdiff.sample`), so spun sampling stands at the same speed.
+
+Where there are several seeds a number is their mean (of power ratios: before decibels are taken),
+with the smallest and the largest in brackets.
+""".strip()
+
+METHOD = """
+Speed: one U-Net of fixed widths behind each front end; all take turns in every round, and a
+speed-up is a quotient within a round. Sound: the recipe's network for spoken digits, which is
+deeper where the sequence is longer, is trained for as many minutes behind each front end, so a
+faster one takes more steps; samples are drawn without guidance from the averaged weights. Artefacts
+are what all samples have in common at their own place mod p (`mmdiff.metrics.periodic`), which real
+clips, cut anywhere, do not have; intervals are from a bootstrap over clips
+(`mmdiff.metrics.aliasing`). Image rejection and shift error ask the denoiser itself
+(`mmdiff.metrics.equivariance`).
+""".strip()
+
+LIMITS = """
+- Minutes of training, not days: quality is that of equal, short training and tells little of what
+  comes of a long one.
+- A speed-up is that of a network of constant widths on the named machine. What a call costs
+  whatever the length, and the first and last convolution, weigh more the larger p and the shorter
+  the clips are.
+- Two periods p and q can be told apart only in clips of more than about 2 p q samples; in shorter
+  ones the control periods of a large p show its own artefacts too.
+- An interval of the bootstrap is over samples of one network; from seed to seed networks differ by
+  more. Few seeds make ranges narrow by chance.
+- Whether anybody hears it was not asked of listeners.
+- Noise that does not repeat every p samples is no artefact here; it shows in tilt and distance.
+""".strip()
+
+
+def picture(found: Found, page: Path, name: str, alt: str) -> str:
+    return f"![{alt}]({link(found.folder / name, page)})"
+
+
+def link(path: Path, page: Path) -> str:
+    return quote(Path(os.path.relpath(path.resolve(), page.resolve().parent)).as_posix())
+
+
+def title(found: Found, study: Study) -> str:
+    return f"{named(study)}{rate_text(found, study)}"
+
+
+def plots(found: Found, page: Path) -> list[str]:
+    """The two plots, of spoken digits or else of the first data set."""
+    study = found.studies.get("fsdd") or next(iter(found.studies.values()), None)
+    file = "frontend_quality.csv" if found.speeds else "frontend_speed.json"
+    blocks = []
+    for name, draw, alt in (
+        ("frontends_speed_aliasing.png", draw_artefacts, "Speed-up against the level of artefacts"),
+        ("frontends_speed_quality.png", draw_quality, "Speed-up against quality and loss"),
+    ):
+        if study and draw(found.folder / name, found, study):
+            blocks.append(picture(found, page, name, alt))
+        else:
+            blocks.append(f"{alt}: not yet; {missing(file)}.")
+    return blocks
+
+
+def tables(found: Found) -> list[str]:
+    """All that was measured of trained networks."""
+    if not found.studies:
+        return [f"## Trained networks\n\nNot yet: {missing('frontend_quality.csv')}."]
+    blocks = []
+    for study in found.studies.values():
+        blocks.append(f"## Trained on {title(found, study)}")
+        if study.left_out:
+            blocks.append(
+                f"Trained for {study.minutes} minutes and judged by {study.samples} samples; "
+                f"{plural(study.left_out, 'row')} of other numbers left out."
+            )
+        if len(study.machines) > 1:
+            blocks.append(
+                "Not all were trained on one machine, and minutes are not the same on each."
+            )
+        groups = list(study.groups.values())
+        blocks += ["Speed and quality:", quality_table(found, study)]
+        blocks += ["What repeats every p samples, dB:", artefact_table(groups)]
+        blocks += ["What the denoiser itself does, dB:", denoiser_table(groups)]
+        if races(study):
+            blocks += ["How far below plain patching, at the same p:", race_table(study)]
+        summary = "Each network by itself, in dB with the 95% interval of the bootstrap"
+        blocks.append(
+            f"<details><summary>{summary}</summary>\n\n{interval_table(study)}\n\n</details>"
+        )
+    return blocks
+
+
+def untrained(found: Found) -> list[str]:
+    if not found.untrained:
+        return [f"Not yet: {missing('frontend_untrained.csv')}."]
+    return [
+        "What repeats every p samples in the output of fresh networks and not in their input, dB. "
+        + untrained_text(found),
+        untrained_table(found),
+    ]
+
+
+def spectrograms(found: Found, page: Path) -> list[str]:
+    blocks = []
+    for dataset, study in found.studies.items():
+        name = f"frontends_spectrograms{'' if dataset == 'fsdd' else '_' + dataset}.png"
+        if draw_spectrograms(found.folder / name, found, dataset):
+            alt = f"Spectrograms of {named(study)} through each front end"
+            blocks += [picture(found, page, name, alt), listening(found, page, study)]
+    return blocks or [f"Not yet: {missing('frontend_quality.csv')}, as `frontend_sounds/`."]
+
+
+def listening(found: Found, page: Path, study: Study) -> str:
+    """Links to the sounds."""
+    real = found.real(study.dataset)
+    items = [f"[real]({link(real, page)})"] if real else []
+    for name in study.groups:
+        for variant in VARIANTS:
+            path = found.sound(study.dataset, name, variant)
+            if path.exists():
+                items.append(f"[{name}{', spun' * (variant == 'spun')}]({link(path, page)})")
+    return f"To hear them: {' · '.join(items)}."
+
+
+def commands(found: Found) -> str:
+    """What makes each file; a file of speeds says itself how it was made."""
+    known = dict(COMMANDS)
+    for speed in found.speeds:
+        device = " --device cuda" * ("cuda" in speed.file)
+        known[speed.file] = (
+            f"python benchmarks/frontend_speed.py --length {speed.about['length']}{device}"
+        )
+    also = {
+        "frontend_speed_long.json": ", written to a folder of its own and moved here as this",
+        "frontend_quality.csv": ", and with `--dataset synthetic`; also `frontend_sounds/`",
+    }
+    lines = [
+        f"- `{file}`: `{command}`{also.get(file, '')}"
+        + ("" if (found.folder / file).exists() else " (not made yet)")
+        for file, command in known.items()
+    ]
+    return "\n".join([*lines, "- this page and its pictures: `python benchmarks/report.py`"])
+
+
+def write(found: Found, page: Path) -> str:
+    """Draw all pictures; the text of the page."""
+    blocks = [
+        "# Patch size against speed and aliasing",
+        f"{QUESTION} {measured(found)}",
+        answer(found),
+        *plots(found, page),
+        "## What was claimed",
+        "Of the master's thesis *Diffusion models in multimedia content generation* (Kyiv, 2025), "
+        "and the targets of this benchmark:",
+        verdict_table(verdicts(found)),
+        f"The rules:\n\n{RULES}",
+        "## How to read the tables",
+        READING,
+        *tables(found),
+        "## Before training",
+        *untrained(found),
+        "## The same seed through each front end",
+        *spectrograms(found, page),
+        "## How it was measured",
+        METHOD,
+        f"Limits:\n\n{LIMITS}",
+        f"Files in `{link(found.folder, page)}`, and what makes them:\n\n{commands(found)}",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=FOLDER / "results", metavar="FOLDER")
+    parser.add_argument("--page", type=Path, default=FOLDER / "frontends.md", metavar="FILE")
+    args = parser.parse_args()
+    try:
+        text = write(gather(args.results), args.page)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    with written_aside(args.page) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""The rules by which `report.py` calls a claim confirmed, refuted or not resolved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from report_data import STATISTICS, Group, Level, Values, decibels
+from report_files import Found, Speed, Study
+
+CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not resolved"
+UNMEASURED = "not measured"
+
+NEARLY = 0.9  # times p is nearly p times
+SIZES = (2, 4, 8, 16, 32)  # for which the thesis says so
+FAST = 10.0  # times raw sound
+AUDIBLE = -40.0  # dB relative to the sound, a convention
+GAIN = 10.0  # dB below plain patching, the target
+SLACK = 1.1  # quality that is worse by less is as good, a speed-up that is less by less is as fast
+AS_GOOD, WORSE = "as good", "worse"
+HEARD = ("spurs", "phase_variance")  # what the thesis' aliasing and the target are judged by
+WAYS = (("mdct", "plain"), ("patch", "spun"), ("mdct", "spun"))
+
+RULES = f"""
+- *Nearly p times as fast*: at least {NEARLY:g} p, for a network call and for a training step.
+- A claim about a number is **confirmed** where the whole interval of the number agrees with it,
+  **refuted** where the whole interval contradicts it, and **not resolved** where the interval
+  holds both. The interval is from quartile to quartile of the rounds for a speed-up, the 95%
+  interval of the bootstrap for an artefact (of several seeds, the mean of its ends).
+- A claim about several p is confirmed if it is at each of them, refuted if it is at one.
+- *Measurably*: spurs, phase variance or coherence are found (their interval does not hold 0), and
+  the control periods do not have them within 3 dB. That there is nothing cannot be shown.
+- *Audible* is a convention and no listening test: spurs or phase variance of {AUDIBLE:g} dB or
+  more, which the control periods do not have within 3 dB.
+- *Quality* is the Fréchet distance over its floor, or, where no judge can be had, the tilt. Of two
+  front ends one is *as good* if its mean is at most {SLACK:g} times the other's; it is *worse* if
+  it is more and the ranges over seeds, at least two each, do not overlap; else it is not resolved.
+- *Fast* is at least {FAST:g} times raw sound. *As fast* is at most {SLACK:g} times slower.
+- *The best trade*: confirmed if all that is as fast is worse, refuted if it is worse than one of
+  them.
+- *Use*: of all that is as good as the best, the fastest; of those as fast, the one whose spurs and
+  phase variance have the lowest upper bound.
+""".strip()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim, and by which numbers."""
+
+    claim: str
+    word: str
+    evidence: str
+
+
+def overall(words: Collection[str]) -> str:
+    """Of a claim that has to hold in every case."""
+    if not words:
+        return UNMEASURED
+    if REFUTED in words:
+        return REFUTED
+    return CONFIRMED if set(words) == {CONFIRMED} else OPEN
+
+
+def at_least(low: float, high: float, limit: float) -> str:
+    """Whether a number reaches `limit`, of which an interval is known."""
+    return CONFIRMED if low >= limit else REFUTED if high < limit else OPEN
+
+
+def quality_of(group: Group, variant: str = "plain") -> Values | None:
+    """The smaller the better."""
+    return group.distance(variant) or group.values(f"tilt_{variant}")
+
+
+def compared(ours: Values, theirs: Values) -> str:
+    """Whether the first is as good as the second, worse, or which of these is not resolved."""
+    if ours.mean <= SLACK * theirs.mean:
+        return AS_GOOD
+    several = min(len(ours.each), len(theirs.each)) > 1
+    return WORSE if several and ours.ends[0] > theirs.ends[1] else OPEN
+
+
+def audible(group: Group, variant: str = "plain") -> str:
+    """By what is heard most."""
+    words = []
+    for level in filter(None, (group.level(statistic, variant) for statistic in HEARD)):
+        word = at_least(level.low, level.high, 10 ** (AUDIBLE / 10))
+        words.append(OPEN if word == CONFIRMED and not level.own else word)
+    if not words:
+        return UNMEASURED
+    if CONFIRMED in words:
+        return CONFIRMED
+    return REFUTED if set(words) == {REFUTED} else OPEN
+
+
+def measurable(group: Group, variant: str = "plain") -> str:
+    """Whether anything of its own period is found; that nothing is there stays open."""
+    levels = [one for s in STATISTICS if (one := group.level(s, variant))]
+    if not levels:
+        return UNMEASURED
+    return CONFIRMED if any(level.own for level in levels) else OPEN
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How far an artefact lies below that of plain patching, in dB."""
+
+    word: str
+    text: str
+
+
+def gain(ours: Level, plain: Level) -> Gain:
+    low, high = (_quotient(*pair) for pair in ((plain.low, ours.high), (plain.high, ours.low)))
+    if plain.own:
+        word = at_least(low, high, 10 ** (GAIN / 10))
+    else:  # there is nothing to be below, but ours may be seen to be no lower
+        word = REFUTED if high < 10 ** (GAIN / 10) else OPEN
+    if not plain.found:
+        return Gain(word, "neither found" if not ours.found else f"< {decibels(high):.1f}")
+    if not ours.found:
+        bound = _quotient(plain.mean, ours.high)
+        return Gain(word, "all of it" if math.isinf(bound) else f"> {decibels(bound):.1f}")
+    return Gain(word, f"{decibels(plain.mean / ours.mean):.1f}")
+
+
+def _quotient(above: float, below: float) -> float:
+    return max(above, 0.0) / below if below > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Race:
+    """One way of being lower than plain patching, at one p."""
+
+    p: int
+    way: str
+    gains: tuple[Gain, ...]  # of `STATISTICS`; only those of `HEARD` count
+    quality: str
+    qualities: tuple[Values, Values]  # ours, that of plain patching
+
+    @property
+    def word(self) -> str:
+        equal = {AS_GOOD: CONFIRMED, WORSE: REFUTED}.get(self.quality, OPEN)
+        counting = [one.word for s, one in zip(STATISTICS, self.gains, strict=True) if s in HEARD]
+        return overall([*counting, equal])
+
+
+def way_name(kind: str, variant: str) -> str:
+    return f"{'MDCT' if kind == 'mdct' else 'patches'}{', spun' if variant == 'spun' else ''}"
+
+
+def races(study: Study) -> dict[str, list[Race]]:
+    """By way, at every p where both it and plain patching were measured."""
+    found: dict[str, list[Race]] = {}
+    for kind, variant in WAYS:
+        for p, plain in study.of("patch").items():
+            ours = study.of(kind).get(p)
+            if ours is None:
+                continue
+            pairs = [(ours.level(s, variant), plain.level(s, "plain")) for s in STATISTICS]
+            gains = tuple(gain(a, b) for a, b in pairs if a and b)
+            mine, theirs = quality_of(ours, variant), quality_of(plain)
+            if len(gains) == len(STATISTICS) and mine and theirs:
+                quality = compared(mine, theirs)
+                race = Race(p, way_name(kind, variant), gains, quality, (mine, theirs))
+                found.setdefault(race.way, []).append(race)
+    return found
+
+
+def race_word(found: Mapping[str, list[Race]]) -> str:
+    """Of the target: one way at all p is enough."""
+    words = [overall([race.word for race in line]) for line in found.values()]
+    if not words:
+        return UNMEASURED
+    if CONFIRMED in words:
+        return CONFIRMED
+    return REFUTED if set(words) == {REFUTED} else OPEN
+
+
+def nearly(speed: Speed, kind: str) -> tuple[str, str]:
+    """The word and the numbers of: nearly p times as fast."""
+    words, parts = [], []
+    for work in ("forward", "training step"):
+        shares = []
+        for p in SIZES:
+            quartiles = speed.quartiles(f"{kind}:{p}", work)
+            if quartiles:
+                words.append(at_least(quartiles[0], quartiles[2], NEARLY * p))
+                shares.append(f"{quartiles[1] / p:.2f} ({p})")
+        parts.append(f"{work} {', '.join(shares)}")
+    return overall(words), f"speed-up / p (p): {'; '.join(parts)}"
+
+
+def rivals(found: Found, study: Study, name: str) -> list[Group]:
+    """The other front ends that are as fast as `name`."""
+    speed = found.speed
+    own = speed.median(name) if speed else None
+    if speed is None or own is None:
+        return []
+    others = ((group, speed.median(group.name)) for group in study.groups.values())
+    return [g for g, one in others if g.name != name and one is not None and one * SLACK >= own]
+
+
+def at_each(groups: Mapping[int, Group], judge: Callable[[Group], str]) -> list[str]:
+    return [word for word in map(judge, groups.values()) if word != UNMEASURED]
+
+
+def best_use(speed: Speed, groups: Sequence[Group]) -> Group:
+    """Of front ends that are as good: fast first, and of those as fast with the least grid."""
+    times = {group.name: speed.median(group.name) or 0.0 for group in groups}
+    fast = [g for g in groups if times[g.name] * SLACK >= max(times.values())]
+
+    def bound(group: Group) -> float:
+        levels = [level for s in HEARD if (level := group.level(s, "plain"))]
+        return max((level.high for level in levels), default=math.inf)
+
+    return min(fast, key=bound)
+
+
+def levels_text(groups: Iterable[Group]) -> str:
+    """Of plain sampling, without ranges."""
+    parts = []
+    for statistic in STATISTICS:
+        cells = [
+            f"{level.brief()} ({group.p})"
+            for group in groups
+            if (level := group.level(statistic, "plain"))
+        ]
+        parts.append(f"{statistic.replace('_', ' ')} {', '.join(cells)}")
+    return f"dB (p): {'; '.join(parts)}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """a, b and c."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last

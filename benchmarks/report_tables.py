@@ -1,0 +1,197 @@
+"""The tables of `report.py`, in Markdown."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from report_data import STATISTICS, VARIANTS, Group, Level, Values, level_text
+from report_files import Found, Speed, Study
+from report_rules import Verdict, races
+
+LIMIT = 200  # dB: image rejection beyond it is rounding, see `mmdiff.metrics.equivariance`
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """The first `left` columns to the left, the others, numbers, to the right."""
+    marks = ["---"] * left + ["---:"] * (len(head) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))
+
+
+def verdict_table(found: Iterable[Verdict]) -> str:
+    rows = [[one.claim, f"**{one.word}**", one.evidence] for one in found]
+    return markdown(["claim", "verdict", "by these numbers"], rows, left=3)
+
+
+def shown(values: Values | None, form: str) -> str:
+    return values.text(form) if values else ""
+
+
+def level_cell(level: Level | None) -> str:
+    return level.text() if level else ""
+
+
+def speed_cell(speed: Speed, name: str, work: str) -> str:
+    quartiles = speed.quartiles(name, work)
+    if quartiles is None:
+        return ""
+    share = quartiles[1] / speed.rows[name]["p"]
+    return f"{quartiles[1]:.3g}, {share:.2f} p"
+
+
+def quality_table(found: Found, study: Study) -> str:
+    """Speed and quality."""
+    head = ["front end", "p"]
+    for speed in found.speeds:
+        head += [f"{work}, {speed.clips}" for work in ("call", "training step")]
+    head += ["steps", "validation loss", "accuracy, %", "spun", "Fréchet / floor", "spun"]
+    head += ["tilt, dB", "spun"]
+    rows = []
+    for name, group in study.groups.items():
+        cells = [name, str(group.p)]
+        for speed in found.speeds:
+            cells += [speed_cell(speed, name, work) for work in ("forward", "training step")]
+        steps = group.values("steps")
+        cells += [f"{steps.mean:,.0f}" if steps else "", shown(group.values("loss"), ".4f")]
+        for variant in VARIANTS:
+            accuracy = group.values(f"accuracy_{variant}")
+            scaled = Values(tuple(100 * one for one in accuracy.each)) if accuracy else None
+            cells.append(shown(scaled, ".1f"))
+        cells += [shown(group.distance(variant), ".2f") for variant in VARIANTS]
+        cells += [shown(group.values(f"tilt_{variant}"), ".1f") for variant in VARIANTS]
+        rows.append(cells)
+    return without_empty(head, rows)
+
+
+def without_empty(head: list[str], rows: list[list[str]]) -> str:
+    """The table without columns in which nothing stands."""
+    kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    return markdown([head[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def artefact_table(groups: Iterable[Group]) -> str:
+    head, rows = ["front end", "p"], []
+    for statistic in STATISTICS:
+        head += [statistic.replace("_", " "), "spun"]
+    for group in groups:
+        cells = [group.name, period_text(group)]
+        for statistic in STATISTICS:
+            cells += [level_cell(group.level(statistic, variant)) for variant in VARIANTS]
+        rows.append(cells)
+    return without_empty(head, rows)
+
+
+def period_text(group: Group) -> str:
+    """p, and which period was sought where there is none."""
+    period = group.rows[0].get("period")
+    return str(group.p) if group.p > 1 or not period else f"1 (sought: {period})"
+
+
+def times_of(group: Group) -> list[str]:
+    """Noise levels, as the columns name them."""
+    found = (re.fullmatch(r"rejection_(\d.*)", name) for name in group.rows[0])
+    return sorted((match[1] for match in found if match), key=float)
+
+
+def rejection(group: Group, column: str) -> str:
+    """In dB: the images' powers are averaged over seeds, not their decibels."""
+    values = group.values(column)
+    if values is None:
+        return ""
+    images = sum(10 ** (-one / 10) for one in values.each) / len(values.each)
+    mean = -10 * math.log10(images)
+    if mean >= LIMIT - 1:
+        return f"> {LIMIT - 1}"
+    if len(values.each) == 1:
+        return f"{mean:.1f}"
+    return f"{mean:.1f} ({values.ends[0]:.1f} to {values.ends[1]:.1f})"
+
+
+def shift_error(group: Group, column: str) -> str:
+    values = group.values(column)
+    if values is None:
+        return ""
+    if len(values.each) == 1:
+        return level_text(values.mean)
+    low, high = values.ends
+    return f"{level_text(values.mean)} ({level_text(low)} to {level_text(high)})"
+
+
+def denoiser_table(groups: Sequence[Group]) -> str:
+    times = list(dict.fromkeys(t for group in groups for t in times_of(group)))
+    head, rows = ["front end", "p"], []
+    for t in times:
+        head += [f"image rejection, t = {t}", "control", f"shift error, t = {t}"]
+    for group in groups:
+        cells = [group.name, period_text(group)]
+        for t in times:
+            cells += [rejection(group, f"rejection{part}_{t}") for part in ("", "_control")]
+            cells.append(shift_error(group, f"shift_error_{t}"))
+        rows.append(cells)
+    return without_empty(head, rows)
+
+
+def race_table(study: Study) -> str:
+    """How much lower than plain patching, by p and way."""
+    measure = "Fréchet / floor" if study.dataset == "fsdd" else "tilt, dB"
+    rows = [
+        [
+            str(race.p),
+            race.way,
+            *(one.text for one in race.gains),
+            *(value.text(".2f") for value in race.qualities),
+            race.quality,
+            f"**{race.word}**",
+        ]
+        for line in races(study).values()
+        for race in line
+    ]
+    head = [
+        "p",
+        "against plain patches",
+        *(f"{name.replace('_', ' ')}, dB lower" for name in STATISTICS),
+    ]
+    head += [measure, "of patches", "quality", "at least 10 dB, equal quality"]
+    return markdown(head, sorted(rows, key=lambda row: int(row[0])), left=2)
+
+
+def untrained_table(found: Found) -> str:
+    """Fresh networks, a row for each front end, the statistics for each input."""
+    sources = sorted({source for _, source in found.untrained}, reverse=True)
+    times = list(dict.fromkeys(t for group in found.untrained.values() for t in times_of(group)))
+    head = ["front end", "p", "seeds"]
+    head += [f"{s.replace('_', ' ')}, {source}" for s in STATISTICS for source in sources]
+    head += [f"{name}, t = {t}" for t in times for name in ("image rejection", "shift error")]
+    rows = []
+    for name in dict.fromkeys(name for name, _ in found.untrained):
+        groups = {s: g for (other, s), g in found.untrained.items() if other == name}
+        first = next(iter(groups.values()))
+        cells = [name, period_text(first), str(len(first.rows))]
+        for statistic in STATISTICS:
+            found_in = (groups[s].level(statistic) if s in groups else None for s in sources)
+            cells += [level_cell(level) for level in found_in]
+        for t in times:
+            cells += [rejection(first, f"rejection_{t}"), shift_error(first, f"shift_error_{t}")]
+        rows.append(cells)
+    return without_empty(head, rows)
+
+
+def interval_table(study: Study) -> str:
+    """Each network by itself, with the interval of the bootstrap."""
+    head = ["front end", "seed", "sampling", *(name.replace("_", " ") for name in STATISTICS)]
+    rows = []
+    for group in study.groups.values():
+        for row in group.rows:
+            one = Group(group.name, (row,))
+            for variant in VARIANTS:
+                levels = [one.level(statistic, variant) for statistic in STATISTICS]
+                if any(levels):
+                    cells = [interval_cell(level) if level else "" for level in levels]
+                    rows.append([group.name, row["seed"], variant, *cells])
+    return markdown(head, rows)
+
+
+def interval_cell(level: Level) -> str:
+    ends = (level_text(one) for one in (level.mean, level.low, level.high))
+    return "{} [{}, {}]".format(*ends)
