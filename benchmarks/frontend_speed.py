@@ -1,6 +1,7 @@
 """How much faster does a network of sound run behind each front end?
 
     python benchmarks/frontend_speed.py                    # ten minutes on two CPU cores
+    python benchmarks/frontend_speed.py --length 262144    # 5.5 s at 48 kHz
     python benchmarks/frontend_speed.py --device cuda
     python benchmarks/frontend_speed.py --quick            # does it work? prints, writes nothing
 
@@ -49,6 +50,7 @@ from mmdiff.sampling import run
 RESULTS = Path(__file__).parent / "results"
 STEPS = 4  # of the sampler in a turn
 LEVELS = 4
+LENGTH = 2**16  # samples; results of longer clips have files of their own
 
 Works = dict[str, Callable[[], object]]
 
@@ -199,7 +201,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--length", type=int, default=2**16, help="samples of a clip")
+    parser.add_argument("--length", type=int, default=LENGTH, help="samples of a clip")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--width", type=int, default=64, help="of every level")
     parser.add_argument("--rounds", type=int, default=11)
@@ -236,7 +238,9 @@ def main() -> None:
     }
     print(table(found))
     if not args.quick:
-        stem = "frontend_speed" if args.device == "cpu" else "frontend_speed_cuda"
+        stem = (
+            "frontend_speed" + "_long" * (args.length > LENGTH) + "_cuda" * (args.device == "cuda")
+        )
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / f"{stem}.md").write_text(table(found), encoding="utf-8")
         text = json.dumps(found, indent=2) + "\n"

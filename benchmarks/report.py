@@ -197,7 +197,6 @@ def commands(found: Found) -> str:
             f"python benchmarks/frontend_speed.py --length {speed.about['length']}{device}"
         )
     also = {
-        "frontend_speed_long.json": ", written to a folder of its own and moved here as this",
         "frontend_quality.csv": ", and with `--dataset synthetic`; also `frontend_sounds/`",
     }
     lines = [

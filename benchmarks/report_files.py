@@ -19,7 +19,7 @@ from mmdiff.errors import UserError
 KINDS = ("raw", "patch", "mdct", "learned", "stft")
 COMMANDS = {
     "frontend_speed.json": "python benchmarks/frontend_speed.py",
-    "frontend_speed_long.json": "python benchmarks/frontend_speed.py --length 524288 --out long",
+    "frontend_speed_long.json": "python benchmarks/frontend_speed.py --length 262144",
     "frontend_quality.csv": "python benchmarks/frontend_quality.py --data-dir data",
     "frontend_untrained.csv": "python benchmarks/frontend_untrained.py --data-dir data",
 }
