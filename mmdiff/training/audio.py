@@ -158,13 +158,6 @@ def train_audio(
             f"the front end {frontend} takes {factor:,} samples at a time, and a clip has only "
             f"{data.shape[1]:,}: use one with a smaller number, or longer clips."
         )
-    if not resume:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"the folder {out} cannot be made ({error.strerror}): choose another --out."
-            ) from error
     config, length = configure(recipe.training, len(data), epochs or recipe.epochs, steps, seed)
     model = recipe.model(data, frontend, seed)
     info = Info(
@@ -180,5 +173,6 @@ def train_audio(
     real = examples(info, held_out, recipe.columns)
     trainer = Trainer(model, data, held_out, config, out, info, device, resume)
     trainer.fit(lambda trainer, epoch: watch(trainer, real, epoch), recipe.watch_every)
-    finish(trainer, real, recipe.samples)
+    with trainer.writing():
+        finish(trainer, real, recipe.samples)
     return out / "model.safetensors"

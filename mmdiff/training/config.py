@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Optimizer = Literal["adam", "adamw"]
+Optimizer = Literal["adam", "adamw", "muon"]
 Decay = Literal["constant", "cosine"]
 Precision = Literal["no", "bf16"]
 Times = Literal["uniform", "logit_normal"]
@@ -19,7 +19,7 @@ class TrainingConfig:
         steps: optimiser steps in all.
         batch: samples per optimiser step, over all processes and accumulated parts.
         lr: the learning rate after `warmup`.
-        optimizer: "adam", or "adamw" with a weight decay of 0.01.
+        optimizer: "adam"; "adamw", or "muon" (see `Muon`), with a weight decay of 0.01.
         decay: of the learning rate after `warmup`: "constant", or half a "cosine" down to 0.
         warmup: steps over which the learning rate rises linearly.
         ema: decay of the average of the weights, or None to keep no average.

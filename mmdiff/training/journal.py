@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -68,5 +70,12 @@ def _open(path: Path, columns: tuple[str, ...], step: int) -> Path:
 
 
 def _append(path: Path, row: tuple[object, ...]) -> None:
-    with path.open("a", newline="") as file:
-        csv.writer(file).writerow(row)
+    """One row, whole or not at all."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", newline="") as file:
+            csv.writer(file).writerow(row)
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, size)
+        raise

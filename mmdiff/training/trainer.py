@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,16 @@ from tqdm import tqdm
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import Interrupted, UserError
-from mmdiff.files import discard_leftovers
+from mmdiff.files import discard_leftovers, make_folder
 from mmdiff.nn import EMA
 from mmdiff.tensorfile import write
 from mmdiff.training import draws
 from mmdiff.training.checkpoints import Info, describe, weights
 from mmdiff.training.config import TrainingConfig
-from mmdiff.training.interruption import interruption
+from mmdiff.training.interruption import full_disk, interruption
 from mmdiff.training.journal import Journal
-from mmdiff.training.state import Progress, load_state, save_state
+from mmdiff.training.optimizers import learning_rate, make_optimizer
+from mmdiff.training.state import Progress, load_state, save_state, settings_of
 from mmdiff.training.validation import validate
 
 LOG_EVERY = 50
@@ -54,7 +55,8 @@ class Trainer:
         resume: go on from what `out` holds.
 
     Raises:
-        UserError: `out` holds another run, or none to resume, or the device is not there.
+        UserError: `out` cannot be written to, holds another run, or none to resume; the device
+            is not there.
         ValueError: a batch that the processes cannot share evenly.
     """
 
@@ -88,8 +90,7 @@ class Trainer:
         self._state = out / "resume" / "state.safetensors"
         if self._state.exists() and not resume:
             raise UserError(f"{out} already holds a run: add --resume, or choose another --out.")
-        adam = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        optimizer = adam(model.parameters(), lr=config.lr, fused=True)
+        optimizer = make_optimizer(model, config)
         self.trained, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.model: Diffusion = self.accelerator.unwrap_model(
             self.trained, keep_fp32_wrapper=False, keep_torch_compile=False
@@ -102,7 +103,12 @@ class Trainer:
             self.progress = load_state(
                 self._state, self.trained, self.optimizer.optimizer, self.ema, self._settings()
             )
-        self.journal = Journal(out, self.progress.step) if self.is_main else None
+        self._saved = self.progress.step
+        self.journal: Journal | None = None
+        if self.is_main:
+            with self.writing():
+                make_folder(out)
+                self.journal = Journal(out, self._saved)
 
     @property
     def is_main(self) -> bool:
@@ -113,6 +119,10 @@ class Trainer:
     def device(self) -> torch.device:
         return self.accelerator.device
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Inside, a full disk is a UserError that says what of this run is safe."""
+        return full_disk(self.out, lambda: self._saved)
+
     def fit(self, on_epoch: OnEpoch | None = None, every: int = 1) -> None:
         """Train to the end; validate, save and call `on_epoch(self, epoch)` every so many epochs.
 
@@ -120,12 +130,13 @@ class Trainer:
 
         Raises:
             Interrupted: on Ctrl-C or SIGTERM, after saving.
-            UserError: a loss that is not finite; what was saved before stays.
+            UserError: a loss or weights that are not finite, a full disk; what was saved before
+                stays.
         """
         total, first = self.config.steps, self.progress.step
         batches = self._batches(first)
         bar = tqdm(total=total, initial=first, unit="step", disable=None if self.is_main else True)
-        with interruption() as asked, bar:
+        with interruption() as asked, bar, self.writing():
             window = torch.zeros((), device=self.device)
             begun, logged = time.monotonic(), first
             for step in range(first, total):
@@ -155,15 +166,22 @@ class Trainer:
                     begun, logged = time.monotonic(), done
 
     def save(self) -> None:
-        """Write the resumable state, and the model with its averaged weights."""
+        """Write the model with its averaged weights, and the resumable state.
+
+        Raises:
+            UserError: weights that are not finite, as the loss before them does not show yet.
+        """
+        with self.averaged():
+            tensors = weights(self.model)
+            if not all(tensor.isfinite().all() for tensor in tensors.values()):
+                raise self._diverged(self.progress.step)
+            if self.is_main:
+                write(self.out / "model.safetensors", tensors, describe(self.model, self.made()))
         save_state(
             self._state, self.trained, self.optimizer.optimizer, self.ema, self.progress,
             self._settings(), self.is_main,
         )  # fmt: skip
-        with self.averaged():
-            tensors = weights(self.model)
-            if self.is_main:
-                write(self.out / "model.safetensors", tensors, describe(self.model, self.made()))
+        self._saved = self.progress.step
 
     def made(self) -> Info:
         """`info`, with how far the model was trained and on what."""
@@ -242,33 +260,25 @@ class Trainer:
         return set(getattr(self.model.backbone, "conditions", {}))
 
     def _settings(self) -> dict[str, Any]:
-        """What must be the same for a run to be gone on with."""
-        model = describe(self.model, self.info)
-        return {
-            **self.config.as_dict(),
-            "backbone": model["backbone"],
-            "schedule": model["schedule"],
-            "prediction": model["prediction"],
-            "weighting": model["weighting"],
-            "dataset": self.info.dataset,
-            "shape": list(self.info.shape),
-            "data_range": list(self.info.data_range),
-            "sample_rate": self.info.sample_rate,
-            "items": self.order.length,
-        }
+        return settings_of(self.config, self.model, self.info, self.order.length)
 
     def _log(self, bar: tqdm[Any], step: int, loss: float, steps: int, seconds: float) -> None:
         if not math.isfinite(loss):
-            raise UserError(
-                f"the loss stopped being a number before step {step}: use a lower learning rate; "
-                f"the last good state is in {self.out}."
-            )
+            raise self._diverged(step)
         rate = steps * self.config.batch / max(seconds, 1e-9)
         bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} samples/s")
         if self.journal is not None:
             lr = learning_rate(self.config, step - 1)
             minutes = self.progress.minutes + seconds / 60
             self.journal.losses(step, step / self.order.steps_per_epoch, minutes, lr, loss, rate)
+
+    def _diverged(self, step: int) -> UserError:
+        kept = f", and another --out: {self.out} keeps what step {self._saved} had reached"
+        return UserError(
+            f"training diverged before step {step}, where the loss or the weights are no longer "
+            "numbers: begin again with another --seed or a lower learning rate"
+            f"{kept if self._saved else ''}."
+        )
 
     def _validate(self, step: int) -> None:
         with self.averaged():
@@ -282,15 +292,6 @@ class Trainer:
             return mine
         asked = torch.tensor(float(mine), device=self.device)
         return bool(self.accelerator.reduce(asked, "sum") > 0)
-
-
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """At optimiser step `step`, from 0: linear warm-up, then constant or half a cosine to 0."""
-    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    if config.decay == "constant":
-        return config.lr * warm
-    done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.lr * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _sized(data: Dataset[Any]) -> Sized:

@@ -1,0 +1,107 @@
+"""Muon, against PyTorch's for matrices, AdamW's for the rest, and its own definition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from train_tiny import assert_same_run, trainer
+
+from mmdiff.errors import Interrupted
+from mmdiff.training.muon import Muon, orthogonalised
+
+STEPS = 6
+
+
+class Two(nn.Module):
+    """A matrix and a vector, neither of which reacts to the other."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.matrix = nn.Parameter(torch.randn(rows, columns))
+        self.vector = nn.Parameter(torch.randn(rows))
+
+
+def gradients(like: Tensor) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(like.shape, generator=generator) for _ in range(STEPS)]
+
+
+def follow(optimizer: torch.optim.Optimizer, *parameters: nn.Parameter) -> None:
+    for step in range(STEPS):
+        for p in parameters:
+            p.grad = gradients(p)[step]
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (48, 32), (16, 16)])
+def test_like_pytorchs(shape: tuple[int, int]) -> None:
+    ours, theirs = Two(*shape), Two(*shape)
+    follow(Muon(ours, lr=0.02), ours.matrix, ours.vector)
+    muon = torch.optim.Muon(
+        [theirs.matrix], lr=0.02, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+    )
+    follow(muon, theirs.matrix)
+    follow(torch.optim.AdamW([theirs.vector], lr=0.02, weight_decay=0.01), theirs.vector)
+    assert not torch.equal(ours.matrix, Two(*shape).matrix)
+    torch.testing.assert_close(ours.matrix, theirs.matrix, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(ours.vector, theirs.vector)
+
+
+def test_a_kernel_is_a_matrix() -> None:
+    layer, flat = nn.Conv1d(16, 32, 3, bias=False), Two(32, 48)
+    with torch.no_grad():
+        layer.weight.copy_(flat.matrix.view(32, 16, 3))
+    follow(Muon(flat, lr=0.1), flat.matrix, flat.vector)
+    optimizer = Muon(layer, lr=0.1)
+    for gradient in gradients(flat.matrix):
+        layer.weight.grad = gradient.view(32, 16, 3)
+        optimizer.step()
+    torch.testing.assert_close(layer.weight.flatten(1), flat.matrix)
+
+
+@pytest.mark.parametrize("layer", [nn.Embedding(40, 40), nn.Linear(40, 8), nn.GroupNorm(4, 40)])
+def test_what_is_left_to_adamw(layer: nn.Module) -> None:
+    optimizer = Muon(layer, lr=0.1)
+    for p in layer.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert all("exp_avg" in optimizer.state[p] for p in layer.parameters())
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(st.integers(16, 80), st.integers(16, 80), st.integers(0, 10**6), st.floats(1e-3, 1e3))
+def test_all_directions_alike(rows: int, columns: int, seed: int, scale: float) -> None:
+    """The same singular vectors; singular values that are not tiny end near 1."""
+    generator = torch.Generator().manual_seed(seed)
+    u, _ = torch.linalg.qr(torch.randn(rows, 16, generator=generator))
+    v, _ = torch.linalg.qr(torch.randn(columns, 16, generator=generator))
+    values = torch.logspace(0, -1.5, 16)
+    found = u.T @ orthogonalised(scale * (u * values) @ v.T) @ v
+    assert found.diagonal().min() > 0.6
+    assert found.diagonal().max() < 1.3
+    assert (found - found.diagonal().diag()).abs().max() < 0.1
+
+
+def test_nothing_of_nothing() -> None:
+    assert not orthogonalised(torch.zeros(16, 20)).any()
+
+
+def test_resumes_exactly(tmp_path: Path) -> None:
+    trainer(tmp_path / "whole", optimizer="muon").fit()
+    kept = trainer(tmp_path / "parts", optimizer="muon")
+
+    def stop(*_: object) -> None:
+        raise Interrupted("enough for now")
+
+    with pytest.raises(Interrupted):
+        kept.fit(stop)
+    assert any("momentum_buffer" in state for state in kept.optimizer.state.values())
+    trainer(tmp_path / "parts", optimizer="muon", resume=True).fit()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
