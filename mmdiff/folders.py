@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,8 @@ R = TypeVar("R")
 def find(root: Path, suffixes: tuple[str, ...], kind: str) -> list[str]:
     """Relative POSIX paths of the files under `root`, at any depth, sorted; hidden ones left out.
 
+    Links to folders are followed; a folder that lies there in several places counts in one.
+
     Args:
         root: the folder.
         suffixes: of the files, in lower case; the case of their names does not matter.
@@ -32,15 +34,34 @@ def find(root: Path, suffixes: tuple[str, ...], kind: str) -> list[str]:
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"{root} {problem}: give folder:PATH the path of a folder of {kind}.")
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        for name in files:
-            if name.lower().endswith(suffixes) and not name.startswith("."):
-                found.append((Path(folder) / name).relative_to(root).as_posix())
+    found = [
+        (folder / name).relative_to(root).as_posix()
+        for folder, files in _walk(root)
+        for name in files
+        if name.lower().endswith(suffixes) and not name.startswith(".")
+    ]
     if not found:
         raise UserError(f"{root} holds no {kind}: put {', '.join(suffixes)} files into it.")
     return sorted(found)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """(folder, names of its files) of `root` and the folders below it.
+
+    What lies there comes before what is only linked to, so that neither a link back up nor a
+    second link to the same folder brings it again, under another name and perhaps in both splits.
+    """
+    seen, tops = set(), [root]
+    for top in tops:  # links are added on the way
+        for folder, folders, files in os.walk(top):
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(n for n in folders if not n.startswith((".", "__MACOSX")))
+            tops += [path for name in folders if (path := Path(folder, name)).is_symlink()]
+            yield Path(folder), files
 
 
 def choose(names: Sequence[str], split: str) -> tuple[list[str], dict[str, str]]:
@@ -78,6 +99,11 @@ def for_each(function: Callable[[T], R], items: Iterable[T], title: str) -> list
 def warn_of_skipped(root: Path, names: Sequence[str], problem: str) -> None:
     """One warning that names the first files that are left out, if there are any."""
     if names:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        count = f"{len(names)} {problem} file{'s' * (len(names) > 1)}"
         # Beyond whoever opens the folder and the data set: at the line that asked for it.
-        warnings.warn(f"{len(names)} {problem} files skipped in {root}: {shown}", stacklevel=4)
+        warnings.warn(f"{count} skipped in {root}: {some(names)}", stacklevel=4)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first three."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mmdiff.errors import UserError
+from mmdiff.files import make_folder
 
 Kind = Literal["png", "gif", "wav", "folder"]
 _KINDS: dict[str, Kind] = {".png": "png", ".gif": "gif", ".wav": "wav"}
@@ -76,18 +76,7 @@ class Destination:
         files, folder = [self.path], self.path.parent
         if self.kind == "folder":
             files, folder = [self.path / f"{name}{suffix}" for name in names], self.path
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"the folder {folder} cannot be made ({error.strerror}): choose another --out."
-            ) from error
-        try:
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise UserError(
-                f"nothing can be written to {folder} ({error.strerror}): choose another --out."
-            ) from error
+        make_folder(folder)
         folders = [file for file in files if file.is_dir()]
         if folders:
             raise UserError(f"{folders[0]} is a folder: choose another --out.")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmdiff.errors import UserError
-from mmdiff.folders import choose, find, for_each
+from mmdiff.folders import choose, find, for_each, warn_of_skipped
 
 NAMES = st.sets(st.text("abc", min_size=1, max_size=6), min_size=2, max_size=60)
 
@@ -48,6 +48,35 @@ def test_find(tmp_path: Path) -> None:
     assert find(tmp_path, (".x",), "things") == ["a/c/D.X", "b.x"]
     with pytest.raises(UserError, match=r"holds no things: put \.z, \.w files into it"):
         find(tmp_path, (".z", ".w"), "things")
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    """To classes that lie elsewhere, to links, and to a folder further up."""
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for path in (root / "cat" / "a.x", elsewhere / "dogs" / "deep" / "b.x", elsewhere / "c.x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (root / "dog").symlink_to(elsewhere / "dogs")
+    (root / "newt").symlink_to(root / "more")
+    (root / "more").symlink_to(elsewhere, target_is_directory=True)
+    (root / ".hidden").symlink_to(elsewhere)
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    # Round in circles, and back to what lies there already.
+    (root / "cat" / "up").symlink_to(root)
+    (elsewhere / "dogs" / "up").symlink_to(elsewhere)
+    (root / "all").symlink_to(root / "cat")
+    assert find(root, (".x",), "things") == ["cat/a.x", "dog/deep/b.x", "more/c.x"]
+    (root / "linked").symlink_to(root)
+    assert find(root / "linked", (".x",), "things") == ["cat/a.x", "dog/deep/b.x", "more/c.x"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [("a", "1 cut file skipped in .*: a$"), ("abcd", r"4 cut files skipped .*: a, b, c, \.\.\.$")],
+)
+def test_skipped_files_are_counted(tmp_path: Path, names: str, said: str) -> None:
+    with pytest.warns(UserWarning, match=said):
+        warn_of_skipped(tmp_path, names, "cut")
 
 
 def test_for_each_keeps_the_order() -> None:

@@ -23,7 +23,7 @@ from mmdiff.audio.sound import (
     resampled_length,
 )
 from mmdiff.errors import UserError
-from mmdiff.folders import choose, find, for_each, warn_of_skipped
+from mmdiff.folders import choose, find, for_each, some, warn_of_skipped
 
 CACHE_BYTES = 1 << 30  # decoded sounds up to this size stay in memory
 _SILENCE = 1e-4  # a peak below this, -80 dB of full scale, is dither at most
@@ -108,7 +108,10 @@ def open_folder(root: Path, split: str, sample_rate: int | None, channels: int) 
     headers = for_each(_header, [root / name for name in found], "listing sounds")
     infos = {name: info for name, info in zip(found, headers, strict=True) if info is not None}
     if not infos:
-        raise UserError(f"{root} holds no readable sound: none of its {len(found)} files opens.")
+        raise UserError(
+            f"{root} holds no readable sound: replace its files ({some(found)}), none of which "
+            "opens."
+        )
     # Both splits decide the rate from all files, so that they always agree.
     rates = Counter(info.sample_rate for info in infos.values())
     sample_rate = sample_rate or max(rates, key=lambda rate: (rates[rate], rate))
@@ -118,10 +121,9 @@ def open_folder(root: Path, split: str, sample_rate: int | None, channels: int) 
     peaks = for_each(StoredSound.peak, files, "checking sounds")
     kept = [index for index, peak in enumerate(peaks) if peak is not None and peak >= _SILENCE]
     if not kept:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise UserError(
             f"{root} holds no sound for the {split} split: every file that belongs to it "
-            f"({shown}) is broken or silent; replace such files, or take them out."
+            f"({some(names)}) is broken or silent; replace such files, or take them out."
         )
     bad = [name for name in found if name not in infos]
     bad += [name for name, peak in zip(names, peaks, strict=True) if peak is None]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from mmdiff.audio.folders import Held
 from mmdiff.audio.sound import mix, read, resample
 from mmdiff.errors import UserError
+from mmdiff.files import folder_aside
 from mmdiff.folders import for_each
 
 _URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip"
@@ -88,13 +88,12 @@ def _missing(names: Collection[str]) -> list[str]:
 def _download(root: Path, folder: Path) -> None:
     """Get the archive and unpack it beside `root`'s own files; move what is whole into place."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as aside:
+        with folder_aside(root) as aside:
             fetch = pooch.HTTPDownloader(sys.stderr.isatty(), 1 << 16, timeout=_NETWORK_SECONDS)
             pooch.get_logger().setLevel("WARNING")
             # GitHub packs the archive anew when it likes, so that no checksum would last.
             archive = pooch.retrieve(_URL, None, "fsdd.zip", aside, downloader=fetch)
-            whole = Path(aside) / folder.name
+            whole = aside / folder.name
             _unpack(Path(archive), whole)
             folder.parent.mkdir(exist_ok=True)
             whole.replace(folder)

@@ -8,6 +8,7 @@ A waveform beyond full scale is cut off at the edge of its lane; NaN is refused.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ _SILENCE = 1e-12  # -120 dB
 
 _DPI = 100  # only turns pixels into the units that matplotlib asks for
 _FONT, _SMALL, _GAP, _TICK = 14, 12, 8, 4  # pixels
+_LINE = 18  # from one line of a caption to the next
 _INK, _WAVE, _COLOURS = "#464646", "#3465a4", "magma"
 _COLUMNS = 1200  # pixels for all clips of a gallery, where each can be as wide as this:
 _COLUMN = (120, 480)
@@ -71,7 +73,7 @@ def gallery(
     Args:
         rows: at least one; all of one shape.
         sample_rate: in Hz.
-        captions: of the columns.
+        captions: of the columns; what is wider than one takes several lines.
 
     Raises:
         ValueError: no row, rows of different shapes, or captions that are not one a column.
@@ -133,13 +135,16 @@ def _picture(
     height = channels * sizes.lane + _TICK + sizes.mel
     named = any(name for name, _ in rows)
     left = (2 * _FONT if named else _GAP) + 4 * _SMALL
-    top = _GAP + (_FONT + _GAP if captions else 0)
+    above = [_lines(caption, width) for caption in captions]
+    highest = max(map(len, above), default=0)
+    top = _GAP + (highest * _LINE - (_LINE - _FONT) + _GAP if captions else 0)
     places = [left + column * (width + _GAP) for column in range(count)]
     lines = [top + row * (height + 2 * _GAP) for row in range(len(rows))]
     bar = places[-1] + width + _GAP
     paper = _Paper(bar + _GAP + 5 * _SMALL, lines[-1] + height + 2 * _SMALL + _GAP)
-    for x, caption in zip(places, captions, strict=bool(captions)):
-        paper.write(x + width / 2, top / 2, _shortened(caption, width), _FONT)
+    for x, caption in zip(places, above, strict=bool(captions)):
+        for place, line in enumerate(reversed(caption)):
+            paper.write(x + width / 2, top - _GAP - _FONT / 2 - place * _LINE, line, _FONT)
     seconds = _seconds(length / sample_rate, width)
     hertz = _hertz(sample_rate, sizes.mel)
     for y, (name, clips) in zip(lines, rows, strict=True):
@@ -157,10 +162,18 @@ def _picture(
     return paper.image()
 
 
-def _shortened(text: str, width: int) -> str:
-    """`text`, or as much of its beginning as fits into `width` pixels, nearly."""
+def _lines(text: str, width: int) -> list[str]:
+    """`text` in lines that fit into `width` pixels, nearly; a word that does not is shortened.
+
+    What stands between commas stays in one line where it can.
+    """
     most = round(width / (0.6 * _FONT))
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    parts = text.split(", ")
+    glued = [
+        part.replace(" ", "\N{NO-BREAK SPACE}") if len(part) < most else part for part in parts
+    ]
+    lines = textwrap.wrap(", ".join(glued), most, break_long_words=False) or [""]
+    return [line if len(line) <= most else f"{line[: most - 1]}…" for line in lines]
 
 
 def _samples(clips: Tensor) -> Tensor:

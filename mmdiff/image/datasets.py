@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +22,12 @@ from torchvision.datasets import mnist as idx
 from torchvision.transforms.v2 import functional as tvf
 
 from mmdiff.errors import UserError
+from mmdiff.files import folder_aside
 from mmdiff.image.folders import Decoded, ImageFiles, open_folder
 
 NAMES = ("mnist", "fashion-mnist", "kmnist", "cifar10", "celeba", "folder:PATH")
+
+LARGEST = 1 << 12  # pixels of a side: a batch of larger images fits into no memory
 
 _IDX_SETS = {"mnist": tv.MNIST, "fashion-mnist": tv.FashionMNIST, "kmnist": tv.KMNIST}
 _CELEBA_SIZE = 64
@@ -97,13 +99,19 @@ def open_images(
             to 64.
 
     Raises:
-        UserError: an unknown name; data that are missing and cannot be downloaded, or are broken.
+        UserError: an unknown name; data that are missing and cannot be downloaded, or are broken;
+            a size beyond `LARGEST`.
         ValueError: an unknown split or a size below 4.
     """
     if split not in ("train", "test"):
         raise ValueError(f'unknown split {split!r}; known are "train" and "test".')
     if size is not None and size < 4:
         raise ValueError(f"images need a size of at least 4 pixels, not {size}.")
+    if size is not None and size > LARGEST:
+        raise UserError(
+            f"images of {size:,} x {size:,} pixels fit into no memory: choose a smaller --size, "
+            f"{LARGEST:,} at most."
+        )
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return Images(name, open_folder(Path(path).expanduser(), split, size))
@@ -192,7 +200,7 @@ def _open_celeba(split: str, root: Path, size: int) -> Decoded:
 
 def _download(
     name: str,
-    fetch: Callable[[str], object],
+    fetch: Callable[[Path], object],
     root: Path,
     folder: Path,
     files: list[str] | tuple[str, ...],
@@ -203,10 +211,9 @@ def _download(
     interrupted download would pass for a finished one.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as aside, _timeout():
+        with folder_aside(root) as aside, _timeout():
             fetch(aside)
-            _move(Path(aside), root)
+            _move(aside, root)
     except Exception as error:  # every layer below has errors of its own
         # The last line has the cause, where there are several.
         reason = shorten((str(error).strip() or repr(error)).split("\n")[-1], 120)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from mmdiff.errors import UserError
-from mmdiff.folders import choose, find, for_each, warn_of_skipped
+from mmdiff.folders import choose, find, for_each, some, warn_of_skipped
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 CACHE_BYTES = 1 << 30  # decoded images up to this size stay in memory
@@ -93,7 +93,10 @@ def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
     sound = [header for header in headers if header]
     bad = [name for name, header in zip(found, headers, strict=True) if not header]
     if not readable:
-        raise UserError(f"{root} holds no readable image: none of its {len(found)} files opens.")
+        raise UserError(
+            f"{root} holds no readable image: replace its files ({some(found)}), none of which "
+            f"opens as any of {', '.join(_FORMATS)}."
+        )
     # Both splits decide colour and size from all files, so that they always agree.
     mode: Mode = "L" if all(grey for grey, _ in sound) else "RGB"
     size = size or max(4, min(64, sound[0][1] // 4 * 4))
@@ -103,7 +106,9 @@ def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
     bad += [names[index] for index in sorted(set(range(len(names))) - set(kept))]
     if not kept:
         raise UserError(
-            f"{root} holds no readable image for the {split} split, of {len(names)} files."
+            f"{root} holds no image for the {split} split: every file that belongs to it "
+            f"({some(names)}) is cut, or has floating-point pixels; replace such files, or take "
+            "them out."
         )
     warn_of_skipped(root, bad, "unreadable")
     labels = tuple(sorted(set(classes.values())))

@@ -160,7 +160,10 @@ def _write(path: Path, save: Callable[[Path], None]) -> None:
         with written_aside(path) as aside:
             save(aside)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}).") from error
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}): make room, or choose another "
+            "place."
+        ) from error
 
 
 def _images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import librosa
 import numpy as np
@@ -219,6 +220,40 @@ def test_text_is_drawn_as_it_is() -> None:
     assert np.flatnonzero((page[:room] < 128).any((0, 2))).max() < 76 + 120
     captions = gallery([("", x[None])], RATE, ["a"]).height - gallery([("", x[None])], RATE).height
     assert captions == room
+
+
+def test_a_long_caption_takes_as_many_lines_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is there, one line below the other, within its column and above its clips."""
+    written: list[tuple[float, float, str]] = []
+    write = pictures._Paper.write
+
+    def note(paper: Any, x: float, y: float, text: str, size: int, *others: Any, **more: Any):
+        if size == 14:
+            written.append((x, y, text))
+        write(paper, x, y, text, size, *others, **more)
+
+    monkeypatch.setattr(pictures._Paper, "write", note)
+    speakers = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+    captions = [", ".join(f"{digit} {name}" for name in speakers) for digit in range(9)] + ["9"]
+    silence = torch.zeros(10, 1, LENGTH)
+    page = pixels(gallery([("", silence)] * 2, RATE, captions))
+    columns: dict[float, list[tuple[float, str]]] = {}
+    for x, y, text in written:
+        if text:
+            columns.setdefault(x, []).append((y, text))
+    for lines, caption in zip(columns.values(), captions, strict=True):
+        texts = [text.replace("\N{NO-BREAK SPACE}", " ") for _, text in sorted(lines)]
+        assert " ".join(texts) == caption
+        assert all(text[0].isdigit() for text in texts)  # nobody is parted from what is said
+    assert len(pictures._lines("a class whose name is long", 120)) == 2
+    assert np.diff(sorted(columns)).tolist() == [120 + 8] * 9
+    assert all(np.diff([y for y, _ in sorted(lines)]).tolist() == [18] * (len(lines) - 1)
+               for lines in columns.values())  # fmt: skip
+    lane = boxes(page, BLACK)[0][2] - 4 - 44  # the top of the first row's waveforms
+    assert {max(lines)[0] for lines in columns.values()} == {lane - 8 - 7}
+    assert min(y for _, y, text in written if text) == 8 + 7
+    dark = (page[:lane] < 128).any((0, 2))
+    assert not any(dark[int(x) + 61 : int(x) + 67].any() for x in columns)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import typer
 from PIL import Image
 
 import mmdiff
-from mmdiff import options
+from mmdiff import cli, options
 
 
 def test_solver_names_are_those_of_the_library() -> None:
@@ -84,6 +89,79 @@ def test_no_memory_is_one_sentence(
     run("sample", labelled, "--out", "x.png").refused("--batch")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cure"),
+    [
+        (("sample", "digits"), "use a smaller --batch."),
+        (("evaluate", "digits"), "use a smaller --batch."),
+        (("train",), "use --preset fast, or a smaller --size for pictures, or fewer --seconds or "
+         "--channels for sound."),
+        (("info", "digits"), "close other programs."),
+        (("spectrogram", "a.wav"), "close other programs."),
+    ],
+)  # fmt: skip
+def test_no_memory_is_cured_by_what_the_command_has(
+    run: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], cure: str
+) -> None:
+    (command,) = (c for c in cli.app.registered_commands if c.callback.__name__ == arguments[0])
+
+    @functools.wraps(command.callback)
+    def exhaust(**_: Any) -> None:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(command, "callback", exhaust)
+    result = run(*arguments)
+    result.refused()
+    assert result.err == f"mmdiff: there is not enough memory: {cure}\n"
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = run(arguments[0], "--help").out
+    assert all(option in shown for option in re.findall("--[a-z]+", cure))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cure"),
+    [
+        ("mnist_eps", "use --preset fast."),
+        ("audio_v", "use fewer --seconds or --channels for sound."),
+    ],
+)
+def test_so_it_is_in_recipes(monkeypatch: pytest.MonkeyPatch, recipe: str, cure: str) -> None:
+    path = Path(__file__).parents[2] / "recipes" / f"{recipe}.py"
+    spec = importlib.util.spec_from_file_location(recipe, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    @functools.wraps(module.main)
+    def exhaust(**_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(exhaust)
+    with pytest.raises(SystemExit) as caught:
+        cli.run(app, recipe, [])
+    assert caught.value.code == f"{recipe}: there is not enough memory: {cure}"
+
+
+def test_warnings_outside_of_the_program_stay_as_they_are(run: Any) -> None:
+    before = warnings.formatwarning
+    assert run("--version").code == 0
+    assert warnings.formatwarning is before
+
+
+def test_a_warning_is_a_sentence() -> None:
+    code = (
+        "import typer, warnings; from mmdiff.cli import run\n"
+        "app = typer.Typer()\n"
+        "@app.command()\n"
+        "def main(): warnings.warn('two files skipped,\\n  a and b'); warnings.warn('more')\n"
+        "run(app, 'x', [])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "warning: two files skipped, a and b\nwarning: more\n"
+
+
 def test_a_full_disk_is_one_sentence(
     run: Any, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +169,9 @@ def test_a_full_disk_is_one_sentence(
         raise OSError(28, "No space left on device", "x.png")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    run("sample", labelled, "-n", 1, "--steps", 1, "--out", "x.png").refused("No space left")
+    run("sample", labelled, "-n", 1, "--steps", 1, "--out", "x.png").refused(
+        "No space left", "make room"
+    )
 
 
 def test_help_has_examples_and_loads_no_torch() -> None:

@@ -164,6 +164,13 @@ def test_an_interrupted_training_says_how_to_go_on(
     assert result.err == "mmdiff: stopped; go on with --resume.\n"
 
 
+def test_a_file_in_the_place_of_the_run_is_one_sentence(run: Any, pictures: Path) -> None:
+    Path("mine").touch()
+    options = ("--dataset", f"folder:{pictures}", "--steps", 1, "--device", "cpu")
+    run("train", *options, "--out", "mine").refused("mine", "File exists", "--out")
+    assert Path("mine").read_bytes() == b""
+
+
 def test_train_needs_its_data(run: Any) -> None:
     run("train", "--dataset", "folder:nowhere").refused("nowhere", "does not exist")
     run("train", "--dataset", "nothing").refused("nothing", "mnist", "fsdd", "folder:PATH")

@@ -165,13 +165,13 @@ def test_without_network_one_sentence_says_where_the_files_go(
     tmp_path: Path, offline: list[str], name: str, folder: str, file: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        open_images(name, "train", tmp_path / "data")
+        open_images(name, "train", tmp_path / "new" / "data")
     message = str(caught.value)
     assert offline
-    for part in (f"{tmp_path}/data/{folder}", file, "Name or service not known", "--data-dir"):
+    for part in (f"{tmp_path}/new/data/{folder}", file, "Name or service not known", "--data-dir"):
         assert part in message
     assert "\n" not in message
-    assert list((tmp_path / "data").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_download_does_not_count_as_present(
@@ -486,8 +486,17 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no images"):
         open_images(f"folder:{tmp_path}")
     spoil(tmp_path)
-    with pytest.raises(UserError, match="no readable image"):
+    with pytest.raises(UserError, match=r"no image for the train split: .*\(cut\.\w+\) is cut, or"):
         open_images(f"folder:{tmp_path}")
+    for name in ("cut.png", "cut.jpg"):
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=r"its files \(empty\.webp, foreign\.png\), none of"):
+        open_images(f"folder:{tmp_path}")
+    (tmp_path / "tones").mkdir()
+    for name in "abcde":
+        Image.new("F", (8, 8)).save(tmp_path / "tones" / f"{name}.tiff")
+    with pytest.raises(UserError, match=r"\(\w\.tiff, .*, \.\.\.\) .* floating-point pixels"):
+        open_images(f"folder:{tmp_path / 'tones'}")
     with pytest.raises(UserError, match="does not exist"):
         open_images(f"folder:{tmp_path}/nowhere")
     with pytest.raises(UserError, match="is not a folder"):
@@ -505,6 +514,8 @@ def test_wrong_arguments() -> None:
         open_images("mnist", "valid")
     with pytest.raises(ValueError, match="at least 4 pixels, not 0"):
         open_images("mnist", size=0)
+    with pytest.raises(UserError, match="4,097 x 4,097 pixels fit into no memory: choose"):
+        open_images("mnist", size=4097)
 
 
 # --- the real thing
