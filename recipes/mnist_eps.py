@@ -9,7 +9,7 @@ ancestral steps of variance beta. Images lie in [-1, 1] here, where the thesis l
 and the times of a batch are spread evenly over 1..1000.
 
 `--preset fast` is the library's own: a U-Net of 2.4 M parameters that knows the labels, min-SNR
-weights, a falling learning rate, averaged weights and bfloat16.
+weights, the optimiser Muon at a falling learning rate, averaged weights and bfloat16.
 
 Another data set is another word, such as `--dataset fashion-mnist` or `--dataset folder:pictures`.
 Several processes: `accelerate launch --multi_gpu --num_processes 2 recipes/mnist_eps.py`; without
