@@ -155,6 +155,30 @@ def test_random_start_takes_any_sizes() -> None:
     assert transform.decode(transform.encode(normal(1, 2, 53)), 53).shape == (1, 2, 53)
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(16, 8), (20, 7), (5, 5), (9, 1)])
+def test_learned_is_torchs_convolution_and_its_transpose(kernel: int, stride: int) -> None:
+    transform = LearnedConv(kernel, stride, 6, start="random").double()
+    x = normal(2, 3, 53).double()
+    code = transform.encode(x).detach().requires_grad_()
+    before = kernel - stride
+    padded = nn.functional.pad(x, (before, stride * code.shape[2] - 53))
+    expected = transform.analysis(padded.flatten(0, 1)[:, None]).unflatten(0, (2, 3))
+    torch.testing.assert_close(code, expected.flatten(1, 2), rtol=0, atol=1e-12)
+
+    y = transform.decode(code, 53)
+    wave = transform.synthesis(code.unflatten(1, (3, 6)).flatten(0, 1)).unflatten(0, (2, 3))
+    expected = wave[:, :, 0, before : before + 53]
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    weights = normal(*y.shape, seed=1).double()
+    wanted = (code, transform.synthesis.weight)
+    for ours, torchs in zip(
+        torch.autograd.grad((y * weights).sum(), wanted),
+        torch.autograd.grad((expected * weights).sum(), wanted),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, torchs, rtol=0, atol=1e-12)
+
+
 def test_stft_is_librosas() -> None:
     n_fft, hop = 64, 16
     x = normal(1, 1, 2000)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmdiff.nn.layers import Attention, Resample, ResBlock, norm
+from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, norm
 
 
 def resample(dims: int, up: bool, weight: Tensor | None = None) -> Resample:
@@ -27,15 +27,18 @@ def tone(omega: float, length: int) -> Tensor:
 
 def resample_tone(layer: Resample, omega: float, length: int = 64) -> Tensor:
     wave = tone(omega, length)
-    return torch.complex(layer(wave.real[None, None]), layer(wave.imag[None, None]))[0, 0]
+    real, imaginary = layer(wave.real[None, None, None]), layer(wave.imag[None, None, None])
+    return torch.complex(real, imaginary)[0, 0, 0]
 
 
 @pytest.mark.parametrize("dims", [1, 2])
 @pytest.mark.parametrize("up", [False, True])
 def test_a_constant_stays_constant_inside(dims: int, up: bool) -> None:
-    y = resample(dims, up)(torch.full((1, 1, *(12,) * dims), 0.7, dtype=torch.float64))
-    assert y.shape[2:] == (24 if up else 6,) * dims
-    inside = y[(..., *(slice(1, -1),) * dims)]
+    height = 1 if dims == 1 else 12
+    y = resample(dims, up)(torch.full((1, 1, height, 12), 0.7, dtype=torch.float64))
+    side = 24 if up else 6
+    assert y.shape[2:] == (1 if dims == 1 else side, side)
+    inside = y[..., 1:-1] if dims == 1 else y[..., 1:-1, 1:-1]
     torch.testing.assert_close(inside, torch.full_like(inside, 0.7), rtol=0, atol=1e-12)
 
 
@@ -69,8 +72,8 @@ def test_two_dimensions_are_one_after_the_other(up: bool) -> None:
     both = resample(2, up, weight)(x)
 
     def along_last(x: Tensor, mix: Tensor) -> Tensor:
-        rows = x.permute(0, 2, 1, 3).flatten(0, 1)
-        return resample(1, up, mix)(rows).unflatten(0, (len(x), -1)).permute(0, 2, 1, 3)
+        rows = resample(1, up, mix)(x.permute(0, 2, 1, 3).flatten(0, 1)[:, :, None])[:, :, 0]
+        return rows.unflatten(0, (len(x), -1)).permute(0, 2, 1, 3)
 
     wide = along_last(x, weight)
     turned = along_last(wide.transpose(2, 3), torch.eye(3)).transpose(2, 3)
@@ -120,13 +123,22 @@ def test_blocks_start_as_the_identity() -> None:
     assert torch.equal(Attention(16)(x), x)
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_convolutions_of_signals_are_torchs_own(kernel: int) -> None:
+    layer = conv(1, 3, 5, kernel).double()
+    peer = nn.Conv1d(3, 5, kernel, padding=kernel // 2).double()
+    peer.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, 9, dtype=torch.float64)
+    torch.testing.assert_close(layer(x[:, :, None])[:, :, 0], peer(x), rtol=0, atol=1e-12)
+
+
 def test_the_embedding_scales_and_shifts() -> None:
     block = ResBlock(1, 8, 4).double()
     block.conv_out.weight.detach().zero_()  # type: ignore[union-attr, operator]
     block.conv_out.weight.detach()[:, :, 1] = torch.eye(8)  # type: ignore[index, union-attr]
-    x = torch.randn(2, 8, 6, dtype=torch.float64)
+    x = torch.randn(2, 8, 1, 6, dtype=torch.float64)
     embedding = torch.randn(2, 4, dtype=torch.float64)
-    scale, shift = block.modulation(embedding)[..., None].chunk(2, dim=1)
+    scale, shift = block.modulation(embedding)[..., None, None].chunk(2, dim=1)
     inner = block.norm_out(block.conv_in(nn.functional.silu(block.norm_in(x))))
     expected = x + nn.functional.silu(inner * (1 + scale) + shift)
     torch.testing.assert_close(block(x, embedding), expected, rtol=0, atol=1e-12)

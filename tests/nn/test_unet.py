@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmdiff.nn import UNet
 from mmdiff.nn.patches import from_patches, to_patches
-from mmdiff.nn.unet import _crop, _pad
+from mmdiff.nn.unet import _crop, _in_order, _pad
 
 
 def awake(**config: Any) -> UNet:
@@ -188,6 +188,92 @@ def test_channels_last_is_the_same() -> None:
     network = network.to(memory_format=torch.channels_last)
     y = network(x.contiguous(memory_format=torch.channels_last), t)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-9)
+
+
+def inputs(batch: int, *sides: int) -> tuple[Tensor, Tensor]:
+    """Four channels; signals with the channels last in memory, as some front ends leave them."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(batch, *sides, 4, generator=generator).movedim(-1, 1)
+    return x if len(sides) == 1 else x.contiguous(), torch.rand(batch, generator=generator)
+
+
+FAST = {1: (2048,), 2: (46, 46)}
+FEW = {1: (2046,), 2: (44, 46)}
+MANY = {1: (2**15 + 2,), 2: (184, 184)}
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_without_gradients_the_answer_is_the_same(batch: int, dims: int) -> None:
+    """On a CPU the order in memory is another."""
+    network = awake(dims=dims, in_channels=4, out_channels=2).float()
+    x, t = inputs(batch, *FAST[dims])
+    expected = network(x, t)
+    orders: list[bool] = []
+    network.middle.register_forward_hook(
+        lambda _module, _inputs, y: orders.append(
+            y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
+        )
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(network(x, t), expected, rtol=1e-4, atol=1e-4)
+        network.double()(x.double(), t.double())
+        with torch.autocast("cpu", torch.bfloat16):
+            network.float()(x, t)
+        network(*inputs(batch, *FEW[dims]))
+        network(*inputs(batch, *MANY[dims]))
+    network(x, t)
+    assert orders == [True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_rows_can_be_mapped(dims: int) -> None:
+    network = awake(dims=dims, in_channels=4).float()
+    x, t = inputs(3, *FAST[dims])
+    with torch.no_grad():
+        mapped = torch.vmap(network)(x[:, None], t[:, None])[:, 0]
+    torch.testing.assert_close(mapped, network(x, t), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_torch_sees_the_order(batch: int) -> None:
+    """Whatever the strides of a batch of one were."""
+    x, t = inputs(batch, *FAST[1])
+    patches = to_patches(x.flatten(1)[:, None], 4)[:, :, None]
+    with torch.no_grad():
+        for signal in (x[:, :, None], patches):
+            y = _in_order(signal, t)
+            assert torch.equal(y, signal)
+            assert y.stride() == (8192, 1, 8192, 4)
+    assert _in_order(patches, t).stride() == (8192, 2048, 2048, 1)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("of", ["x", "t"])
+def test_forward_derivatives_are_the_backward_ones(dims: int, of: str) -> None:
+    network = awake(dims=dims, in_channels=4).float()
+    given = dict(zip("xt", inputs(2, *FAST[dims]), strict=True))
+    value = given[of]
+    direction = torch.randn(value.shape, generator=torch.Generator().manual_seed(4))
+
+    def answer(value: Tensor) -> Tensor:
+        return network(**{**given, of: value})
+
+    with torch.no_grad():
+        y, forward = torch.func.jvp(answer, (value,), (direction,))
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(5))
+    (gradient,) = torch.autograd.grad((answer(value.requires_grad_()) * weights).sum(), value)
+    torch.testing.assert_close(
+        (forward * weights).sum(), (gradient * direction).sum(), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_compiles_without_gradients() -> None:
+    network = awake(dims=1, in_channels=4, channels=(8,)).float()
+    x, t = inputs(1, *FAST[1])
+    with torch.no_grad():
+        y = torch.compile(network, fullgraph=True, backend="aot_eager")(x, t)
+        torch.testing.assert_close(y, network(x, t), rtol=1e-4, atol=1e-4)
 
 
 def test_compiles_into_one_graph() -> None:
