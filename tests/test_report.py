@@ -403,7 +403,7 @@ def test_points_stand_at_their_numbers(module: Module, results: Path) -> None:
     ("lost", "named"),
     [
         ("frontend_speed.json", "frontend_speed.py --length 1048576"),
-        ("frontend_speed_long.json", "--length 524288"),
+        ("frontend_speed_long.json", "--length 262144"),
         ("frontend_quality.csv", "benchmarks/frontend_quality.py --data-dir data` measures it"),
         ("frontend_untrained.csv", "benchmarks/frontend_untrained.py --data-dir data` measures it"),
         ("frontend_sounds", "as `frontend_sounds/`"),
