@@ -92,8 +92,10 @@ LIMITS = """
   the clips are.
 - On a CPU the network computes without gradients in an order of memory that is about a third
   faster, but only where it has 2,048 to 32,768 positions: on more it would lose digits
-  (`mmdiff.nn.unet`). Raw sound of long clips has more, so that shares of more than 1 p come from
-  there. Training steps never have it: theirs is the speed-up that the length alone gives.
+  (`mmdiff.nn.unet`). Raw sound of long clips has more and goes without. Training steps never have
+  it. But raw sound needs hundreds of megabytes for a call and gigabytes for a training step, which
+  the system hands out page by page. Shares of more than 1 p come from these two, not from fewer
+  operations.
 - Two periods p and q can be told apart only in clips of more than about 2 p q samples; in shorter
   ones the control periods of a large p show its own artefacts too.
 - An interval of the bootstrap is over samples of one network; from seed to seed networks differ by
