@@ -65,7 +65,8 @@ def table(found: dict[str, Any]) -> str:
         if "of_ours" in r:
             peers.append(first + [spread(r["of_ours"][w]) for w in MAIN])
     about = (
-        f"Measured on: {found['machine']}, {found['threads']} thread{'s' * (found['threads'] > 1)}; torch {found['torch']}, "
+        f"Measured on: {found['machine']}, {found['threads']} "
+        f"thread{'s' * (found['threads'] > 1)}; torch {found['torch']}, "
         f"audio-diffusion-pytorch {found['peer']}; clips of {found['length']:,} samples, batch "
         f"{found['batch']}, widths {found['widths']}, {found['rounds']} rounds."
     )
