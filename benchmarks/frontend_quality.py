@@ -46,6 +46,7 @@ from mmdiff.audio.sound import write
 from mmdiff.errors import Interrupted
 from mmdiff.metrics.aliasing import AliasingReport, evaluate_aliasing
 from mmdiff.metrics.equivariance import DenoiserReport, denoiser_artefacts
+from mmdiff.metrics.frames import PROBED, TIMES
 from mmdiff.metrics.frechet import training_part
 from mmdiff.metrics.sounds import sample_sounds, spectral_distance
 from mmdiff.metrics.speech import Speech, evaluate_speech, stack_sounds
@@ -62,8 +63,6 @@ FRONTENDS = (
 )  # fmt: skip
 KEY = ("dataset", "frontend", "minutes", "seed", "samples")
 RAW_PERIOD = 16  # sought where no front end has one
-TIMES = (0.25, 0.5, 0.75)
-PROBED = 16  # clips for what is asked of the denoiser
 HEARD = 6  # clips to listen to
 
 Row = dict[str, str]

@@ -80,6 +80,18 @@ def test_audio_sampling(
     assert 0 <= float(cells[-1][1]) < 100  # MiB
 
 
+def test_frontend_untrained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames show in what fresh networks make, and single samples do not."""
+    cells = quick("frontend_untrained", monkeypatch, capsys)
+    assert [(row[0], row[2]) for row in cells] == [
+        (name, given) for name in ("raw", "patch:16", "mdct:16") for given in ("white", "speech")
+    ]
+    spurs = [float(row[3]) for row in cells]
+    assert max(spurs[:2]) < 0.01 < 0.1 < min(spurs[2:])
+
+
 def rows(report: ModuleType) -> list[dict[str, object]]:
     """Each variant takes 1 s over its p, the peer 3 s; what else runs slows whole rounds."""
     slow = (1.0, 7.0, 1.5, 40.0, 2.0)

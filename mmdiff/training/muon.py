@@ -47,7 +47,8 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step; it uses the gradients of the matrices up."""
+        """One step; it uses the gradients of the matrices up. What `closure` returns, if given."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
         group = self.param_groups[1]
         for p in group["params"]:
             if p.grad is None:
@@ -61,7 +62,8 @@ class Muon(torch.optim.AdamW):
             p.mul_(1 - group["lr"] * group["weight_decay"])
             p.add_(update.view_as(p), alpha=-group["lr"] * _RMS * math.sqrt(max(update.shape)))
             p.grad = None  # what has none is left alone by AdamW
-        return super().step(closure)
+        super().step()
+        return loss
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

@@ -89,6 +89,22 @@ def test_all_directions_alike(rows: int, columns: int, seed: int, scale: float) 
     assert (found - found.diagonal().diag()).abs().max() < 0.1
 
 
+def test_a_closure_comes_before_the_step() -> None:
+    once, twice = Two(16, 20), Two(16, 20)
+
+    def closure() -> float:
+        loss = (once.matrix.square().sum() + once.vector.square().sum()) / 2
+        loss.backward()
+        return float(loss.detach())
+
+    assert Muon(once, lr=0.1).step(closure) > 0
+    twice.matrix.grad, twice.vector.grad = twice.matrix.detach().clone(), twice.vector.detach()
+    Muon(twice, lr=0.1).step()
+    torch.testing.assert_close(once.matrix, twice.matrix)
+    torch.testing.assert_close(once.vector, twice.vector)
+    assert not torch.equal(once.matrix, Two(16, 20).matrix)
+
+
 def test_nothing_of_nothing() -> None:
     assert not orthogonalised(torch.zeros(16, 20)).any()
 
