@@ -28,6 +28,8 @@ from report_tables import (
     interval_table,
     quality_table,
     race_table,
+    speed_table,
+    summary_table,
     untrained_table,
     verdict_table,
 )
@@ -49,25 +51,31 @@ so that something may repeat every p samples where in real sound nothing does.
 
 READING = """
 - **p**: samples for each position that the network sees; of the STFT its hop.
-- **call**, **training step**: how many times as fast as the same network on raw sound, and that as
-  a share of p, the most that can be had.
-- **validation loss**: of v, on held-out clips, the mean over noise levels.
-- **accuracy**: labels that a judge trained on real clips reads right in the samples. **Fréchet /
-  floor**: the distance of samples from test clips over that of as many training clips; 1 would be
-  as near as real ones. **Tilt**: how far the mean spectra of samples and test clips are apart.
-- **Spurs**: tones at multiples of the sample rate / p. **Phase variance**: a loudness that differs
-  between the places in a frame. **Coherence**: parts of the spectrum that are images of others, so
-  many times the sample rate / p away. Each is a power ratio, samples minus held-out clips, in dB
-  (10 log10); 0 dB would be as strong as the sound itself. "< -48" is an upper bound: the 95%
-  interval holds 0, in most seeds if there are several. "None": not even the bound is above 0.
-  † marks what the periods p - 1 and p + 1 have as well, within 3 dB.
+- **Clips a second in training**, on the machine named above: of all front ends measured in turns,
+  so they compare. **Steps**: those that fit into the minutes at this pace.
+- **Fréchet / floor**: the distance of samples from test clips, in the features of a judge trained
+  on real clips, over that of as many training clips; 1 would be as near as real ones. Ratios of
+  different numbers of samples do not compare. **Labels right**: what the judge reads in the
+  samples as it was asked for{real}.
+- **Tilt**: how far the mean spectra of samples and test clips are apart.
+- **Validation loss**: of v, on held-out clips, the mean over noise levels t and at each.
+- **Spurs**: tones at multiples of the sample rate / p, their power over that of the sound.
+  **Phase variance**: a loudness that differs between the places in a frame, as the variance of the
+  power over its squared mean. **Coherence**: parts of the spectrum that are images of others, so
+  many times the sample rate / p away, however loud; summed over images, so it may exceed 0. Each is
+  samples minus held-out clips, in dB (10 log10). "< -48" is an upper bound: the interval holds 0.
+  "None": not even the bound is above 0. † marks what the periods p - 1 and p + 1 have as well,
+  within 3 dB.
 - **Image rejection**: the trained network is given a tone; how far below its answer at that tone
   the answers at the p - 1 images are, in dB, the median over tones. The more the better. "Control"
-  is the same at neighbouring periods. **Shift error**: how much the answer changes when the same
-  sound begins some samples later, in dB relative to the answer. The less the better.
+  is the lower one of the periods p - 1 and p + 1. **Shift error**: how much the answer changes when
+  the same sound begins some samples later, in dB relative to the answer. The less the better.
 - **Spun**: with cycle spinning. Before each network call the state is shifted by a random number of
   samples below p, and its estimate is shifted back. That adds no call, and at most p - 1 samples to
-  what each is given (`spin` of `mmdiff.sample`), so spun sampling stands at the same speed.
+  what each is given (`spin` of `mmdiff.sample`).
+- **Call**, **training step** in the table of speed: how many times as fast as the same network on
+  raw sound, and that as a share of p, which is the most that fewer operations bring; what is above
+  is the machine's doing, see the limits.
 
 Where there are several seeds a number is their mean (of power ratios: before decibels are taken),
 with the smallest and the largest in brackets.
@@ -77,11 +85,11 @@ METHOD = """
 Speed: one U-Net of fixed widths behind each front end; all take turns in every round, and a
 speed-up is a quotient within a round. Sound: the recipe's network for spoken digits, which is
 deeper where the sequence is longer, is trained for as many minutes behind each front end, so a
-faster one takes more steps; samples are drawn without guidance from the averaged weights. Artefacts
-are what all samples have in common at their own place mod p (`mmdiff.metrics.periodic`), which real
-clips, cut anywhere, do not have; intervals are from a bootstrap over clips
-(`mmdiff.metrics.aliasing`). Image rejection and shift error ask the denoiser itself
-(`mmdiff.metrics.equivariance`).
+faster one takes more steps; samples are drawn by 25 steps of DDIM, without guidance, from the
+averaged weights. Artefacts are what all samples have in common at their own place mod p
+(`mmdiff.metrics.periodic`), which real clips, cut anywhere, do not have; intervals are from a
+bootstrap over clips (`mmdiff.metrics.aliasing`). Image rejection and shift error ask the denoiser
+itself (`mmdiff.metrics.equivariance`).
 """.strip()
 
 LIMITS = """
@@ -120,26 +128,47 @@ def title(found: Found, study: Study) -> str:
 def plots(found: Found, page: Path) -> list[str]:
     """The two plots, of spoken digits or else of the first data set."""
     study = found.studies.get("fsdd") or next(iter(found.studies.values()), None)
-    file = "frontend_quality.csv" if found.speeds else "frontend_speed.json"
     blocks = []
     for name, draw, alt in (
-        ("frontends_speed_aliasing.png", draw_artefacts, "Speed-up against the level of artefacts"),
-        ("frontends_speed_quality.png", draw_quality, "Speed-up against quality and loss"),
+        ("frontends_speed_quality.png", draw_quality, "Speed against quality and loss"),
+        ("frontends_speed_aliasing.png", draw_artefacts, "Speed against the level of artefacts"),
     ):
-        if study and draw(found.folder / name, found, study):
+        if study and draw(found.folder / name, study):
             blocks.append(picture(found, page, name, alt))
         else:
-            blocks.append(f"{alt}: not yet; {missing(file)}.")
+            blocks.append(f"{alt}: not yet; {missing('frontend_quality.csv')}.")
     return blocks
 
 
+def folded(summary: str, *blocks: str) -> str:
+    return "\n\n".join([f"<details><summary>{summary}</summary>", *blocks, "</details>"])
+
+
+def summaries(found: Found) -> list[str]:
+    """Of each data set what decides."""
+    return [
+        block
+        for study in found.studies.values()
+        for block in (f"Trained on {title(found, study)}:", summary_table(study))
+    ]
+
+
+def reading(found: Found) -> str:
+    study = found.studies.get("fsdd")
+    groups = study.groups.values() if study else ()
+    real = next((one for group in groups if (one := group.values("real_accuracy"))), None)
+    return READING.format(real=f"; of the test clips it reads {real.mean:.0%}" if real else "")
+
+
 def tables(found: Found) -> list[str]:
-    """All that was measured of trained networks."""
-    if not found.studies:
-        return [f"## Trained networks\n\nNot yet: {missing('frontend_quality.csv')}."]
+    """All that was measured of trained networks, and of speed."""
     blocks = []
+    if found.speeds:
+        blocks.append(folded("Speed of one network behind each front end", speed_table(found)))
+    if not found.studies:
+        return [*blocks, f"Trained networks: not yet: {missing('frontend_quality.csv')}."]
     for study in found.studies.values():
-        blocks.append(f"## Trained on {title(found, study)}")
+        blocks.append(f"### Trained on {title(found, study)}")
         if study.left_out:
             blocks.append(
                 f"Trained for {study.minutes} minutes and judged by {study.samples} samples; "
@@ -150,15 +179,13 @@ def tables(found: Found) -> list[str]:
                 "Not all were trained on one machine, and minutes are not the same on each."
             )
         groups = list(study.groups.values())
-        blocks += ["Speed and quality:", quality_table(found, study)]
         blocks += ["What repeats every p samples, dB:", artefact_table(groups)]
-        blocks += ["What the denoiser itself does, dB:", denoiser_table(groups)]
         if races(study):
             blocks += ["How far below plain patching, at the same p:", race_table(study)]
+        blocks.append(folded("Loss by noise level, and more of the samples", quality_table(study)))
+        blocks.append(folded("What the denoiser itself does, dB", denoiser_table(groups)))
         summary = "Each network by itself, in dB with the 95% interval of the bootstrap"
-        blocks.append(
-            f"<details><summary>{summary}</summary>\n\n{interval_table(study)}\n\n</details>"
-        )
+        blocks.append(folded(summary, interval_table(study)))
     return blocks
 
 
@@ -168,7 +195,7 @@ def untrained(found: Found) -> list[str]:
     return [
         "What repeats every p samples in the output of fresh networks and not in their input, dB. "
         + untrained_text(found),
-        untrained_table(found),
+        folded("All of them", untrained_table(found)),
     ]
 
 
@@ -219,19 +246,20 @@ def write(found: Found, page: Path) -> str:
         "# Patch size against speed and aliasing",
         f"{QUESTION} {measured(found)}",
         answer(found),
+        *summaries(found),
         *plots(found, page),
+        "## To see and to hear",
+        *spectrograms(found, page),
         "## What was claimed",
         "Of the master's thesis *Diffusion models in multimedia content generation* (Kyiv, 2025), "
         "and the targets of this benchmark:",
         verdict_table(verdicts(found)),
-        f"The rules:\n\n{RULES}",
-        "## How to read the tables",
-        READING,
+        folded("The rules", RULES),
+        "## All numbers",
+        reading(found),
         *tables(found),
-        "## Before training",
+        "### Before training",
         *untrained(found),
-        "## The same seed through each front end",
-        *spectrograms(found, page),
         "## How it was measured",
         METHOD,
         f"Limits:\n\n{LIMITS}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from report_data import Group
@@ -13,6 +13,7 @@ from report_rules import (
     FAST,
     GAIN,
     NEARLY,
+    NOTHING,
     OPEN,
     REFUTED,
     UNMEASURED,
@@ -23,6 +24,7 @@ from report_rules import (
     at_least,
     audible,
     compared,
+    falls,
     levels_text,
     listed,
     measurable,
@@ -83,55 +85,72 @@ def _per_study(found: Found) -> Iterator[Verdict]:
 def _aliases(rule: Callable[[Group], str], found: Found, study: Study) -> tuple[str, str]:
     groups = study.of("patch")
     words = at_each(groups, rule)
-    return overall(words), levels_text(groups.values()) if words else "no patches"
+    if not words:
+        return UNMEASURED, "no patches"
+    return overall(words), f"{levels_text(groups.values())}. {_trained(groups.values())}"
+
+
+def _trained(groups: Iterable[Group]) -> str:
+    """How far from real the sound is in which artefacts were sought."""
+    tilts = [tilt for group in groups if (tilt := group.values("tilt_plain"))]
+    if not tilts:
+        return ""
+    low, high = min(tilt.ends[0] for tilt in tilts), max(tilt.ends[1] for tilt in tilts)
+    range_text = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
+    return f"The mean spectrum of that sound is {range_text} dB from that of real clips"
 
 
 def _falls(found: Found, study: Study) -> tuple[str, str]:
     qualities = {p: q for p, group in study.of("patch").items() if (q := quality_of(group))}
     small = [p for p in qualities if p <= LARGE]
     large = [p for p in qualities if p > LARGE]
-    text = ", ".join(f"{value.text('.2f')} at {p}" for p, value in qualities.items())
+    text = ", ".join(f"{one.values.text('.2f')} at {p}" for p, one in qualities.items())
     text = f"Fréchet distance / floor {text}" if qualities else "no patches"
     if not small or not large:
         return UNMEASURED, f"{text}; needs p up to {LARGE} and beyond, as `--frontends patch:128`"
-    words = [compared(qualities[p], qualities[max(small)]) for p in large]
-    as_claimed = {WORSE: CONFIRMED, AS_GOOD: REFUTED}
-    return overall([as_claimed.get(word, OPEN) for word in words]), text
+    edge = qualities[max(small)]
+    words = []
+    for p in large:
+        if falls(qualities[p], edge):
+            words.append(CONFIRMED)
+        else:
+            words.append(REFUTED if compared(qualities[p], edge) == AS_GOOD else OPEN)
+    return overall(words), text
 
 
 def _stft(found: Found, study: Study) -> tuple[str, str]:
     group = study.groups.get("stft")
     quartiles = found.speed.quartiles("stft", "forward") if found.speed else None
-    if group is None or quartiles is None:
+    if group is None or quartiles is None or found.speed is None:
         return UNMEASURED, "needs the speed and the samples of `stft`"
-    words = [at_least(quartiles[0], quartiles[2], FAST), audible(group)]
-    text = f"{quartiles[1]:.3g} times as fast; {levels_text([group])}"
-    if tilt := group.values("tilt_plain"):
-        text += f"; tilt {tilt.text('.1f')} dB"
-    text += ". Noise that does not repeat with the hop is not seen in these"
-    return overall(words), text
+    heard = audible(group)
+    fast = at_least(quartiles[0], quartiles[2], FAST)
+    word = overall([fast, OPEN if heard == REFUTED else heard])
+    text = f"{quartiles[1]:.3g} times as fast ({found.speed.clips}); {levels_text([group])}"
+    if distance := group.distance("plain"):
+        text += f"; Fréchet distance / floor {distance.text('.1f')}"
+    if accuracy := group.values("accuracy_plain"):
+        text += f", {accuracy.mean:.0%} of the labels read right"
+    return word, f"{text}. Noise that does not repeat with the hop shows in the distance alone"
 
 
 def _best_trade(found: Found, study: Study) -> tuple[str, str]:
     name = f"learned:{LARGE}"
-    ours = study.groups.get(name)
-    own = quality_of(ours) if ours else None
-    others = {
-        group.name: value
-        for group in rivals(found, study, name)
-        if (value := quality_of(group)) is not None
-    }
-    if own is None or not others:
-        return UNMEASURED, f"needs `{name}` and others as fast, and their speed"
+    own = quality_of(study.groups[name]) if name in study.groups else None
+    if own is None:
+        return UNMEASURED, f"needs `{name}`"
+    others = {g.name: other for g in rivals(study, name) if (other := quality_of(g))}
+    if not others:
+        return UNMEASURED, f"needs others as fast as `{name}`"
     words = []
-    for value in others.values():
-        if compared(own, value) == WORSE:
+    for other in others.values():
+        if compared(own, other) == WORSE:
             words.append(REFUTED)
         else:
-            words.append(CONFIRMED if compared(value, own) == WORSE else OPEN)
-    text = ", ".join(f"`{other}` {value.text('.2f')}" for other, value in others.items())
+            words.append(CONFIRMED if compared(other, own) == WORSE else OPEN)
+    text = ", ".join(f"`{other}` {one.values.text('.2f')}" for other, one in others.items())
     return overall(words), (
-        f"Fréchet distance / floor: `{name}` {own.text('.2f')}; of those as fast: {text}"
+        f"Fréchet distance / floor: `{name}` {own.values.text('.2f')}; of those as fast: {text}"
     )
 
 
@@ -161,6 +180,7 @@ def _artefact_target(found: Found) -> Iterator[Verdict]:
 
 def _words(line: Sequence[Race]) -> str:
     sizes = {
-        word: [str(r.p) for r in line if r.word == word] for word in (CONFIRMED, REFUTED, OPEN)
+        word: [str(r.p) for r in line if r.word == word]
+        for word in (CONFIRMED, REFUTED, OPEN, NOTHING)
     }
     return ", ".join(f"{word} at {listed(at)}" for word, at in sizes.items() if at)

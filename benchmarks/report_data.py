@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 STATISTICS = ("spurs", "phase_variance", "coherence")
@@ -43,6 +43,11 @@ class Values:
         return f"{self.mean:{form}} ({low:{form}} to {high:{form}})"
 
 
+def _pooled(above: Sequence[float], below: Sequence[float]) -> float:
+    """How far the mean of independent numbers may err, if each does by above - below."""
+    return math.hypot(*(a - b for a, b in zip(above, below, strict=True))) / len(above)
+
+
 @dataclass(frozen=True)
 class Level:
     """An artefact of the networks of one front end: power ratios, generated minus real.
@@ -64,17 +69,16 @@ class Level:
 
     @property
     def low(self) -> float:
-        """With `high` an interval of `mean`: too wide, as if all seeds erred the same way."""
-        return sum(self.lows) / len(self.lows)
+        """With `high` an interval of `mean`: the bootstrap's, and at least the range over seeds."""
+        return min(self.mean - _pooled(self.each, self.lows), *self.each)
 
     @property
     def high(self) -> float:
-        return sum(self.highs) / len(self.highs)
+        return max(self.mean + _pooled(self.highs, self.each), *self.each)
 
     @property
     def found(self) -> bool:
-        """The mean is above 0, and so is the whole interval of at least half of the seeds."""
-        return self.mean > 0 and 2 * sum(low <= 0 for low in self.lows) <= len(self.lows)
+        return self.low > 0
 
     @property
     def shared(self) -> bool:
@@ -112,6 +116,11 @@ class Group:
     @property
     def p(self) -> int:
         return int(self.rows[0]["factor"])
+
+    @property
+    def speed(self) -> float:
+        """Clips a second in training: the paces of all front ends were measured in turns."""
+        return Values(tuple(float(row["clips_per_second"]) for row in self.rows)).mean
 
     def values(self, column: str, over: str = "") -> Values | None:
         """A column, or its quotient by another; None where no row has it."""

@@ -38,7 +38,7 @@ class Study:
     samples: str
     groups: dict[str, Group]
     machines: tuple[str, ...]
-    left_out: int  # rows of other minutes or numbers of samples
+    left_out: int  # rows of other minutes, numbers of samples or devices
 
     def of(self, kind: str) -> dict[int, Group]:
         """By p."""
@@ -144,15 +144,16 @@ def rank(key: str | tuple[str, ...]) -> tuple[object, ...]:
 def study(dataset: str, rows: list[Row]) -> Study:
     """The rows of a data set that were trained and judged alike: the most there are."""
     rows = [row for row in rows if row["dataset"] == dataset]
-    counts = Counter((row["minutes"], row["samples"]) for row in rows)
-    minutes, samples = max(counts, key=lambda key: (counts[key], float(key[0]), float(key[1])))
-    kept = [row for row in rows if (row["minutes"], row["samples"]) == (minutes, samples)]
+    keys = [(row["minutes"], row["samples"], row.get("device", "cpu")) for row in rows]
+    counts = Counter(keys)
+    most = max(counts, key=lambda key: (counts[key], float(key[0]), float(key[1]), key[2]))
+    kept = [row for row, key in zip(rows, keys, strict=True) if key == most]
     groups = {
         name: Group(name, tuple(row for row in kept if row["frontend"] == name))
         for name in sorted({row["frontend"] for row in kept}, key=rank)
     }
     machines = {threaded(row["machine"], row["threads"]) for row in kept if row.get("machine")}
-    return Study(dataset, minutes, samples, groups, tuple(sorted(machines)), len(rows) - len(kept))
+    return Study(dataset, *most[:2], groups, tuple(sorted(machines)), len(rows) - len(kept))
 
 
 def read_rows(path: Path, needed: tuple[str, ...]) -> list[Row]:

@@ -7,17 +7,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from report_data import STATISTICS, Group, Level, Values, decibels
-from report_files import Found, Speed, Study
+from report_files import Speed, Study
 
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not resolved"
 UNMEASURED = "not measured"
+NOTHING = "nothing to lower"
 
 NEARLY = 0.9  # times p is nearly p times
 SIZES = (2, 4, 8, 16, 32)  # for which the thesis says so
 FAST = 10.0  # times raw sound
 AUDIBLE = -40.0  # dB relative to the sound, a convention
 GAIN = 10.0  # dB below plain patching, the target
-SLACK = 1.1  # quality that is worse by less is as good, a speed-up that is less by less is as fast
+SLACK = 1.1  # times the other's distance is as good, a speed that is less by less is as fast
+LEEWAY = 1.0  # dB: a tilt that is larger by less is as good
 AS_GOOD, WORSE = "as good", "worse"
 HEARD = ("spurs", "phase_variance")  # what the thesis' aliasing and the target are judged by
 WAYS = (("mdct", "plain"), ("patch", "spun"), ("mdct", "spun"))
@@ -26,21 +28,26 @@ RULES = f"""
 - *Nearly p times as fast*: at least {NEARLY:g} p, for a network call and for a training step.
 - A claim about a number is **confirmed** where the whole interval of the number agrees with it,
   **refuted** where the whole interval contradicts it, and **not resolved** where the interval
-  holds both. The interval is from quartile to quartile of the rounds for a speed-up, the 95%
-  interval of the bootstrap for an artefact (of several seeds, the mean of its ends).
+  holds both. The interval is from quartile to quartile of the rounds for a speed-up; for an
+  artefact the 95% interval of the bootstrap and, of several seeds, at least their range.
 - A claim about several p is confirmed if it is at each of them, refuted if it is at one.
 - *Measurably*: spurs, phase variance or coherence are found (their interval does not hold 0), and
   the control periods do not have them within 3 dB. That there is nothing cannot be shown.
 - *Audible* is a convention and no listening test: spurs or phase variance of {AUDIBLE:g} dB or
   more, which the control periods do not have within 3 dB.
-- *Quality* is the Fréchet distance over its floor, or, where no judge can be had, the tilt. Of two
-  front ends one is *as good* if its mean is at most {SLACK:g} times the other's; it is *worse* if
-  it is more and the ranges over seeds, at least two each, do not overlap; else it is not resolved.
-- *Fast* is at least {FAST:g} times raw sound. *As fast* is at most {SLACK:g} times slower.
+- *Quality* is the Fréchet distance over its floor, or, where no judge can be had, the tilt. It
+  takes two seeds of each to tell. Of two front ends one is *as good* if its mean is at most
+  {SLACK:g} times the other's (of tilts: {LEEWAY:g} dB more); it is *worse* if it is more and the
+  ranges over seeds do not overlap; else that is not resolved.
+- *Falls*: the ranges over seeds do not overlap. That it does not fall is shown by what is as good.
+- *Fast* is at least {FAST:g} times raw sound. *As fast* is at most {SLACK:g} times slower, in
+  training the very networks whose sound is compared.
 - *The best trade*: confirmed if all that is as fast is worse, refuted if it is worse than one of
   them.
-- *Use*: of all that is as good as the best, the fastest; of those as fast, the one whose spurs and
-  phase variance have the lowest upper bound.
+- *At least {GAIN:g} dB below* is asked of what was found with plain patches; where they have
+  nothing that is measurable, there is nothing to lower, and it does not count.
+- *Use*: of all that is as good as the best, the fastest; of those as fast, the one in whose sound
+  less was found of spurs and phase variance.
 """.strip()
 
 
@@ -67,17 +74,36 @@ def at_least(low: float, high: float, limit: float) -> str:
     return CONFIRMED if low >= limit else REFUTED if high < limit else OPEN
 
 
-def quality_of(group: Group, variant: str = "plain") -> Values | None:
-    """The smaller the better."""
-    return group.distance(variant) or group.values(f"tilt_{variant}")
+@dataclass(frozen=True)
+class Quality:
+    """The smaller the better; what is at most `limit` is as good."""
+
+    values: Values
+    limit: float
 
 
-def compared(ours: Values, theirs: Values) -> str:
+def quality_of(group: Group, variant: str = "plain") -> Quality | None:
+    if distance := group.distance(variant):
+        return Quality(distance, SLACK * distance.mean)
+    if tilt := group.values(f"tilt_{variant}"):
+        return Quality(tilt, tilt.mean + LEEWAY)
+    return None
+
+
+def several(*qualities: Quality) -> bool:
+    """Whether there are seeds enough to tell."""
+    return all(len(one.values.each) > 1 for one in qualities)
+
+
+def falls(ours: Quality, theirs: Quality) -> bool:
+    return several(ours, theirs) and ours.values.ends[0] > theirs.values.ends[1]
+
+
+def compared(ours: Quality, theirs: Quality) -> str:
     """Whether the first is as good as the second, worse, or which of these is not resolved."""
-    if ours.mean <= SLACK * theirs.mean:
+    if several(ours, theirs) and ours.values.mean <= theirs.limit:
         return AS_GOOD
-    several = min(len(ours.each), len(theirs.each)) > 1
-    return WORSE if several and ours.ends[0] > theirs.ends[1] else OPEN
+    return WORSE if falls(ours, theirs) else OPEN
 
 
 def audible(group: Group, variant: str = "plain") -> str:
@@ -110,17 +136,21 @@ class Gain:
 
 
 def gain(ours: Level, plain: Level) -> Gain:
-    low, high = (_quotient(*pair) for pair in ((plain.low, ours.high), (plain.high, ours.low)))
+    least, most = (_quotient(*pair) for pair in ((plain.low, ours.high), (plain.high, ours.low)))
+    enough = 10 ** (GAIN / 10)
     if plain.own:
-        word = at_least(low, high, 10 ** (GAIN / 10))
-    else:  # there is nothing to be below, but ours may be seen to be no lower
-        word = REFUTED if high < 10 ** (GAIN / 10) else OPEN
-    if not plain.found:
-        return Gain(word, "neither found" if not ours.found else f"< {decibels(high):.1f}")
-    if not ours.found:
-        bound = _quotient(plain.mean, ours.high)
-        return Gain(word, "all of it" if math.isinf(bound) else f"> {decibels(bound):.1f}")
-    return Gain(word, f"{decibels(plain.mean / ours.mean):.1f}")
+        word = at_least(least, most, enough)
+    elif ours.own:  # there is nothing to be below, but ours may be seen to be no lower
+        word = REFUTED if most < enough else OPEN
+    else:
+        word = NOTHING
+    if plain.found and ours.found:
+        return Gain(word, f"{decibels(plain.mean / ours.mean):.1f}")
+    if plain.found:
+        return Gain(word, "all of it" if math.isinf(least) else f"> {decibels(least):.1f}")
+    if ours.found:
+        return Gain(word, f"< {decibels(most):.1f}" if most > 0 else "none of it")
+    return Gain(word, "neither found")
 
 
 def _quotient(above: float, below: float) -> float:
@@ -140,8 +170,9 @@ class Race:
     @property
     def word(self) -> str:
         equal = {AS_GOOD: CONFIRMED, WORSE: REFUTED}.get(self.quality, OPEN)
-        counting = [one.word for s, one in zip(STATISTICS, self.gains, strict=True) if s in HEARD]
-        return overall([*counting, equal])
+        heard = [one.word for s, one in zip(STATISTICS, self.gains, strict=True) if s in HEARD]
+        counting = [word for word in heard if word != NOTHING]
+        return overall([*counting, equal]) if counting else NOTHING
 
 
 def way_name(kind: str, variant: str) -> str:
@@ -160,17 +191,18 @@ def races(study: Study) -> dict[str, list[Race]]:
             gains = tuple(gain(a, b) for a, b in pairs if a and b)
             mine, theirs = quality_of(ours, variant), quality_of(plain)
             if len(gains) == len(STATISTICS) and mine and theirs:
-                quality = compared(mine, theirs)
-                race = Race(p, way_name(kind, variant), gains, quality, (mine, theirs))
+                values = (mine.values, theirs.values)
+                race = Race(p, way_name(kind, variant), gains, compared(mine, theirs), values)
                 found.setdefault(race.way, []).append(race)
     return found
 
 
 def race_word(found: Mapping[str, list[Race]]) -> str:
-    """Of the target: one way at all p is enough."""
-    words = [overall([race.word for race in line]) for line in found.values()]
+    """Of the target: one way at all p where there is something to lower is enough."""
+    lines = ([race.word for race in line if race.word != NOTHING] for line in found.values())
+    words = [overall(line) for line in lines if line]
     if not words:
-        return UNMEASURED
+        return OPEN if found else UNMEASURED
     if CONFIRMED in words:
         return CONFIRMED
     return REFUTED if set(words) == {REFUTED} else OPEN
@@ -190,30 +222,26 @@ def nearly(speed: Speed, kind: str) -> tuple[str, str]:
     return overall(words), f"speed-up / p (p): {'; '.join(parts)}"
 
 
-def rivals(found: Found, study: Study, name: str) -> list[Group]:
+def rivals(study: Study, name: str) -> list[Group]:
     """The other front ends that are as fast as `name`."""
-    speed = found.speed
-    own = speed.median(name) if speed else None
-    if speed is None or own is None:
-        return []
-    others = ((group, speed.median(group.name)) for group in study.groups.values())
-    return [g for g, one in others if g.name != name and one is not None and one * SLACK >= own]
+    own = study.groups[name].speed
+    return [g for g in study.groups.values() if g.name != name and g.speed * SLACK >= own]
 
 
 def at_each(groups: Mapping[int, Group], judge: Callable[[Group], str]) -> list[str]:
     return [word for word in map(judge, groups.values()) if word != UNMEASURED]
 
 
-def best_use(speed: Speed, groups: Sequence[Group]) -> Group:
-    """Of front ends that are as good: fast first, and of those as fast with the least grid."""
-    times = {group.name: speed.median(group.name) or 0.0 for group in groups}
-    fast = [g for g in groups if times[g.name] * SLACK >= max(times.values())]
+def best_use(groups: Sequence[Group]) -> Group:
+    """Of front ends that are as good: fast first, and of those as fast the one with less grid."""
+    fastest = max(group.speed for group in groups)
 
-    def bound(group: Group) -> float:
-        levels = [level for s in HEARD if (level := group.level(s, "plain"))]
-        return max((level.high for level in levels), default=math.inf)
+    def grid(group: Group) -> float:
+        levels = (group.level(statistic, "plain") for statistic in HEARD)
+        return max((level.mean for level in levels if level and level.found), default=0.0)
 
-    return min(fast, key=bound)
+    fast = [group for group in groups if group.speed * SLACK >= fastest]
+    return min(fast, key=lambda group: (grid(group), -group.speed))
 
 
 def levels_text(groups: Iterable[Group]) -> str:

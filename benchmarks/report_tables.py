@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from report_data import STATISTICS, VARIANTS, Group, Level, Values, level_text
-from report_files import Found, Speed, Study
+from report_files import Found, Speed, Study, rank
 from report_rules import Verdict, races
 
 LIMIT = 200  # dB: image rejection beyond it is rounding, see `mmdiff.metrics.equivariance`
@@ -32,36 +32,80 @@ def level_cell(level: Level | None) -> str:
     return level.text() if level else ""
 
 
+def percent(values: Values | None) -> str:
+    return shown(Values(tuple(100 * one for one in values.each)) if values else None, ".1f")
+
+
+def summary_table(study: Study) -> str:
+    """What decides: speed, quality and what is left of the frames."""
+    head = ["front end", "p", "clips a second in training", "steps", "Fréchet / floor"]
+    head += ["labels right, %", "tilt, dB", "coherence, dB", "coherence, spun"]
+    rows = [
+        [
+            name,
+            str(group.p),
+            f"{group.speed:.0f}",
+            steps_cell(group.values("steps")),
+            shown(group.distance("plain"), ".2f"),
+            percent(group.values("accuracy_plain")),
+            shown(group.values("tilt_plain"), ".1f"),
+            *(level_cell(group.level("coherence", variant)) for variant in VARIANTS),
+        ]
+        for name, group in study.groups.items()
+    ]
+    return without_empty(head, rows)
+
+
+def quality_table(study: Study) -> str:
+    """The loss by noise level, and what the summary leaves out of the samples."""
+    levels = columns_of(study.groups.values(), r"loss_at_(.*)")
+    head = ["front end", "p", "parameters, M", "validation loss", *(f"at t = {t}" for t in levels)]
+    head += ["speakers right, %", "labels, spun", "speakers, spun", "Fréchet / floor, spun"]
+    head += ["tilt, spun"]
+    rows = []
+    for name, group in study.groups.items():
+        size = group.values("parameters")
+        cells = [name, str(group.p), f"{size.mean / 1e6:.1f}" if size else ""]
+        cells.append(shown(group.values("loss"), ".4f"))
+        losses = (group.values(f"loss_at_{t}") for t in levels)
+        cells += [f"{loss.mean:.4f}" if loss else "" for loss in losses]
+        cells.append(percent(group.values("speakers_plain")))
+        cells += [percent(group.values(f"{one}_spun")) for one in ("accuracy", "speakers")]
+        cells += [shown(group.distance("spun"), ".2f"), shown(group.values("tilt_spun"), ".1f")]
+        rows.append(cells)
+    return without_empty(head, rows)
+
+
+def steps_cell(steps: Values | None) -> str:
+    """Without a range where there is none."""
+    if not steps:
+        return ""
+    low, high = steps.ends
+    return f"{low:,.0f}" if low == high else steps.text(",.0f")
+
+
+def speed_table(found: Found) -> str:
+    """How many times as fast as raw sound, and that as a share of p."""
+    head = ["front end", "p"]
+    for speed in found.speeds:
+        head += [f"{work}, {speed.clips}" for work in ("call", "training step")]
+    names = sorted({name for speed in found.speeds for name in speed.rows}, key=rank)
+    rows = []
+    for name in names:
+        p = next(speed.rows[name]["p"] for speed in found.speeds if name in speed.rows)
+        cells = [name, str(p)]
+        for speed in found.speeds:
+            cells += [speed_cell(speed, name, work) for work in ("forward", "training step")]
+        rows.append(cells)
+    return markdown(head, rows)
+
+
 def speed_cell(speed: Speed, name: str, work: str) -> str:
     quartiles = speed.quartiles(name, work)
     if quartiles is None:
         return ""
     share = quartiles[1] / speed.rows[name]["p"]
     return f"{quartiles[1]:.3g}, {share:.2f} p"
-
-
-def quality_table(found: Found, study: Study) -> str:
-    """Speed and quality."""
-    head = ["front end", "p"]
-    for speed in found.speeds:
-        head += [f"{work}, {speed.clips}" for work in ("call", "training step")]
-    head += ["steps", "validation loss", "accuracy, %", "spun", "Fréchet / floor", "spun"]
-    head += ["tilt, dB", "spun"]
-    rows = []
-    for name, group in study.groups.items():
-        cells = [name, str(group.p)]
-        for speed in found.speeds:
-            cells += [speed_cell(speed, name, work) for work in ("forward", "training step")]
-        steps = group.values("steps")
-        cells += [f"{steps.mean:,.0f}" if steps else "", shown(group.values("loss"), ".4f")]
-        for variant in VARIANTS:
-            accuracy = group.values(f"accuracy_{variant}")
-            scaled = Values(tuple(100 * one for one in accuracy.each)) if accuracy else None
-            cells.append(shown(scaled, ".1f"))
-        cells += [shown(group.distance(variant), ".2f") for variant in VARIANTS]
-        cells += [shown(group.values(f"tilt_{variant}"), ".1f") for variant in VARIANTS]
-        rows.append(cells)
-    return without_empty(head, rows)
 
 
 def without_empty(head: list[str], rows: list[list[str]]) -> str:
@@ -73,7 +117,7 @@ def without_empty(head: list[str], rows: list[list[str]]) -> str:
 def artefact_table(groups: Iterable[Group]) -> str:
     head, rows = ["front end", "p"], []
     for statistic in STATISTICS:
-        head += [statistic.replace("_", " "), "spun"]
+        head += [statistic.replace("_", " "), f"{statistic.replace('_', ' ')}, spun"]
     for group in groups:
         cells = [group.name, period_text(group)]
         for statistic in STATISTICS:
@@ -88,10 +132,15 @@ def period_text(group: Group) -> str:
     return str(group.p) if group.p > 1 or not period else f"1 (sought: {period})"
 
 
-def times_of(group: Group) -> list[str]:
-    """Noise levels, as the columns name them."""
-    found = (re.fullmatch(r"rejection_(\d.*)", name) for name in group.rows[0])
+def columns_of(groups: Iterable[Group], pattern: str) -> list[str]:
+    """Noise levels, as the columns that match name them."""
+    names = {name for group in groups for name in group.rows[0]}
+    found = (re.fullmatch(pattern, name) for name in names)
     return sorted((match[1] for match in found if match), key=float)
+
+
+def times_of(groups: Iterable[Group]) -> list[str]:
+    return columns_of(groups, r"rejection_(\d.*)")
 
 
 def rejection(group: Group, column: str) -> str:
@@ -119,7 +168,7 @@ def shift_error(group: Group, column: str) -> str:
 
 
 def denoiser_table(groups: Sequence[Group]) -> str:
-    times = list(dict.fromkeys(t for group in groups for t in times_of(group)))
+    times = times_of(groups)
     head, rows = ["front end", "p"], []
     for t in times:
         head += [f"image rejection, t = {t}", "control", f"shift error, t = {t}"]
@@ -159,7 +208,7 @@ def race_table(study: Study) -> str:
 def untrained_table(found: Found) -> str:
     """Fresh networks, a row for each front end, the statistics for each input."""
     sources = sorted({source for _, source in found.untrained}, reverse=True)
-    times = list(dict.fromkeys(t for group in found.untrained.values() for t in times_of(group)))
+    times = times_of(found.untrained.values())
     head = ["front end", "p", "seeds"]
     head += [f"{s.replace('_', ' ')}, {source}" for s in STATISTICS for source in sources]
     head += [f"{name}, t = {t}" for t in times for name in ("image rejection", "shift error")]

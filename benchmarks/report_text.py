@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from report_claims import missing, named
-from report_data import Values
-from report_files import Found, Speed, Study
+from report_data import VARIANTS, Group, decibels
+from report_files import Found, Study
 from report_rules import (
     AS_GOOD,
     CONFIRMED,
     GAIN,
+    NOTHING,
     OPEN,
     REFUTED,
     WORSE,
+    Quality,
     Race,
     audible,
     best_use,
     compared,
     listed,
     measurable,
+    quality_of,
     races,
 )
 
 NEAR = 2.0  # times the floor: what is beyond is not near to real clips
 SUBJECTS = {
-    "MDCT": "An MDCT",
-    "patches, spun": "Patches with cycle spinning",
-    "MDCT, spun": "An MDCT with cycle spinning",
+    "MDCT": "by an MDCT",
+    "patches, spun": "by patches with cycle spinning",
+    "MDCT, spun": "by an MDCT with cycle spinning",
 }
 
 
@@ -65,68 +68,67 @@ def rate_text(found: Found, study: Study) -> str:
 
 
 def answer(found: Found) -> str:
-    """Which front end to use when: a paragraph."""
-    study, speed = found.studies.get("fsdd"), found.speed
-    if study is None or speed is None:
-        needed = "frontend_speed.json" if study else "frontend_quality.csv"
-        return f"**The answer** cannot be given yet: {missing(needed)}."
-    qualities = {
-        name: value
-        for name, group in study.groups.items()
-        if speed.median(name) and (value := group.distance("plain"))
-    }
-    if not qualities:
+    """Which front end to use when: a list."""
+    study = found.studies.get("fsdd")
+    groups = study.groups.values() if study else ()
+    qualities = {group.name: one for group in groups if (one := quality_of(group))}
+    if study is None or not qualities:
         return f"**The answer** cannot be given yet: {missing('frontend_quality.csv')}."
-    said = [
-        f"**The answer**, of networks trained for {study.minutes} minutes on {named(study)}.",
-        *_choice(speed, study, qualities),
-        _grid(study),
-        _races(races(study)),
-    ]
-    return " ".join(filter(None, said))
-
-
-def _choice(speed: Speed, study: Study, qualities: dict[str, Values]) -> list[str]:
-    best = min(qualities, key=lambda name: qualities[name].mean)
     if len(qualities) < 2:
-        return [f"Only `{best}` has been measured, so that there is nothing to choose from."]
-    words = {name: compared(value, qualities[best]) for name, value in qualities.items()}
-    good = [study.groups[name] for name, word in words.items() if word == AS_GOOD]
-    picked = best_use(speed, good).name
-    times = {name: speed.median(name) or 0.0 for name in qualities}
-    said = [_pick(picked, times[picked], best, qualities)]
-    for word, text in ((WORSE, "and worse"), (OPEN, "but whether worse, these seeds do not tell")):
-        names = [n for n in qualities if words[n] == word and times[n] > times[picked]]
-        if names:
-            verb = "is" if len(names) == 1 else "are"
-            said.append(f"{listed(f'`{name}`' for name in names)} {verb} faster, {text}.")
-    quickest = max(times, key=lambda name: times[name])
-    if quickest != picked:
-        accuracy = study.groups[quickest].values("accuracy_plain")
-        read = f", with {accuracy.mean:.1%} of the labels read right" if accuracy else ""
-        said.append(
-            f"Where speed counts most: `{quickest}`, the fastest, {times[quickest]:.3g} times as "
-            f"fast as raw sound, at {qualities[quickest].text('.2f')} times the floor{read}."
-        )
-    if qualities[best].mean > NEAR:
-        said.append("None is near to real clips yet, which would be at 1.")
-    if min(len(qualities[name].each) for name in (best, picked)) < 2:
-        said.append("With one network each, chance may have decided this order.")
-    return said
+        (only,) = qualities
+        return f"**The answer**: only `{only}` has been measured; there is nothing to choose from."
+    most = max(len(one.values.each) for one in qualities.values())
+    judged = {n: one for n, one in qualities.items() if len(one.values.each) >= min(2, most)}
+    picked, choice = _choice(study, judged)
+    said = [
+        choice,
+        _faster(study, judged, picked),
+        _grid(study),
+        _spinning(picked),
+        _races(races(study)),
+        _caution(study, qualities, judged),
+    ]
+    items = "\n".join(f"- {one}" for one in said if one)
+    data = f"{named(study)}{rate_text(found, study)}"
+    return f"**The answer**, of networks trained for {study.minutes} minutes on {data}:\n\n{items}"
 
 
-def _pick(picked: str, times: float, best: str, qualities: dict[str, Values]) -> str:
-    own = f"at a Fréchet distance of {qualities[picked].text('.2f')} times its floor"
-    nearest = f"its samples are the nearest to real ones, {own}"
-    if picked == "raw":
-        return f"**Use no front end**: {nearest}, and nothing faster is as good."
-    first = f"**Use `{picked}`**: a network call is {times:.3g} times as fast as on raw sound, and"
-    if picked == best:
-        return f"{first} {nearest}."
-    return (
-        f"{first} its samples are as good, {own}, as the nearest to real ones, those of `{best}`, "
-        f"at {qualities[best].text('.2f')}."
+def _choice(study: Study, judged: Mapping[str, Quality]) -> tuple[Group, str]:
+    """What to use, and why."""
+    best = min(judged, key=lambda name: judged[name].values.mean)
+    good = [name for name in judged if compared(judged[name], judged[best]) == AS_GOOD]
+    picked = best_use([study.groups[name] for name in {best: None} | dict.fromkeys(good)])
+    own = f"{judged[picked.name].values.text('.2f')} times the floor"
+    first = "**Use no front end**" if picked.name == "raw" else f"**Use `{picked.name}`**"
+    if picked.name == best:
+        return picked, f"{first}: its samples, {own}, are the nearest to real ones."
+    times = picked.speed / study.groups[best].speed
+    return picked, (
+        f"{first}: its samples, {own}, are as good as the nearest to real ones, those of "
+        f"`{best}`, {judged[best].values.text('.2f')} times, and it trains {times:.1f} times as "
+        "fast."
     )
+
+
+def _faster(study: Study, judged: Mapping[str, Quality], picked: Group) -> str:
+    """What is to be said of those that are faster than the one to use."""
+    faster = {n: one for n, one in judged.items() if study.groups[n].speed > picked.speed}
+    words = {name: compared(one, judged[picked.name]) for name, one in faster.items()}
+    parts = []
+    for word, text in (
+        (AS_GOOD, "as good as that, but not shown to be as good as the nearest"),
+        (WORSE, "worse"),
+        (OPEN, "whether worse is not resolved"),
+    ):
+        names = [
+            f"`{name}` (trains {study.groups[name].speed / picked.speed:.1f} times as fast, "
+            f"{one.values.text('.2f')} times the floor)"
+            for name, one in faster.items()
+            if words[name] == word
+        ]
+        if names:
+            parts.append(f"{text}: {listed(names)}")
+    return f"**Where speed counts more**, of what is faster, {'; '.join(parts)}." if parts else ""
 
 
 def _at(sizes: Iterable[int]) -> str:
@@ -141,37 +143,63 @@ def _grid(study: Study) -> str:
         for rule in (audible, measurable)
     )
     if not seen:
-        return "Of the grid that patching was expected to leave nothing was found." * bool(groups)
-    said = f"Plain patching measurably leaves its grid in the sound {_at(seen)}"
+        return "**The grid** that patching was expected to leave was not found." * bool(groups)
+    said = f"**The grid**: plain patching measurably leaves it in the sound {_at(seen)}"
     if not heard:
         return f"{said}; that it is audible, by our rule, is shown at no p."
     return f"{said}; by our rule it is audible {'there' if heard == seen else _at(heard)}."
 
 
+def _spinning(picked: Group) -> str:
+    """What cycle spinning does for the front end to use."""
+    plain, spun = (picked.level("coherence", variant) for variant in VARIANTS)
+    qualities = [one for v in VARIANTS if (one := quality_of(picked, v))]
+    if not plain or not spun or not (plain.own and spun.found) or len(qualities) < len(VARIANTS):
+        return ""
+    lower = decibels(plain.mean / spun.mean)
+    quality = {AS_GOOD: "as good", WORSE: "worse"}.get(
+        compared(qualities[1], qualities[0]), "not resolved"
+    )
+    return (
+        f"**Cycle spinning** (`--spin {picked.p}`) costs no network call; behind `{picked.name}` "
+        f"coherence is {lower:.1f} dB lower with it; the quality is {quality}."
+    )
+
+
 def _races(lines: Mapping[str, Sequence[Race]]) -> str:
-    """Whether the target is met, by each way and at which p; and what became of the images."""
+    """Whether the target is met, by each way and at which p."""
     if not lines:
         return ""
-    said = [
-        f"Spurs and phase variance at least {GAIN:g} dB below those of plain patches of the same "
-        "p, at equal quality?"
-    ]
-    for way, line in lines.items():
-        images = ", ".join(f"{race.gains[-1].text} ({race.p})" for race in line)
-        said.append(f"{SUBJECTS[way]}: {_met(line)}; coherence, dB lower (p): {images}.")
-    return " ".join(said)
+    said = (
+        f"**The target**, spurs and phase variance at least {GAIN:g} dB below those of plain "
+        "patches of the same p, at equal quality:"
+    )
+    return f"{said} {'; '.join(f'{SUBJECTS[way]} {_met(line)}' for way, line in lines.items())}."
 
 
 def _met(line: Sequence[Race]) -> str:
     parts = []
-    for word, start in ((CONFIRMED, "yes"), (REFUTED, "no"), (OPEN, "not resolved")):
+    for word in (CONFIRMED, REFUTED, OPEN, NOTHING):
         sizes = [race.p for race in line if race.word == word]
         if sizes:
             where = "at every p measured" if len(sizes) == len(line) > 1 else _at(sizes)
             worse = [r.p for r in line if r.word == word == REFUTED and r.quality == WORSE]
             there = "there" if worse == sizes else _at(worse)
-            parts.append(f"{start} {where}" + (f" (quality is worse {there})" if worse else ""))
+            parts.append(f"{word} {where}" + (f" (quality is worse {there})" if worse else ""))
     return ", ".join(parts)
+
+
+def _caution(study: Study, qualities: Mapping[str, Quality], judged: Mapping[str, Quality]) -> str:
+    """How far from real all of it is, and what was left out."""
+    said = []
+    if min(one.values.mean for one in judged.values()) > NEAR:
+        said.append("none is near to real clips yet, which would be at 1")
+    if max(len(one.values.each) for one in judged.values()) < 2:
+        said.append("with one network each, chance may have decided this order")
+    left = [f"`{name}`" for name in qualities if name not in judged]
+    if left:
+        said.append(f"left out, with one network: {listed(left)}")
+    return f"**How sure**: {'; '.join(said)}." if said else ""
 
 
 def untrained_text(found: Found) -> str:

@@ -56,8 +56,7 @@ class Trainer:
 
     Raises:
         UserError: `out` cannot be written to, holds another run, or none to resume; the device
-            is not there.
-        ValueError: a batch that the processes cannot share evenly.
+            is not there; the processes cannot share a batch evenly.
     """
 
     def __init__(
@@ -77,9 +76,10 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
         world = self.accelerator.num_processes
         if config.batch % (world * config.accumulate):
-            raise ValueError(
+            raise UserError(
                 f"a batch of {config.batch} cannot be shared evenly by {world} processes "
-                f"x {config.accumulate} parts: choose a multiple of {world * config.accumulate}."
+                f"x {config.accumulate} parts: start another number of processes, or choose a "
+                f"batch that is a multiple of {world * config.accumulate}."
             )
         self.data, self.validation = data, validation
         self.config, self.out, self.info = config, out, info

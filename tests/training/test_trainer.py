@@ -358,7 +358,7 @@ def test_a_damaged_state_is_refused(tmp_path: Path, reference: Path) -> None:
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"batch of 8 cannot be shared evenly .* multiple of 3"):
+    with pytest.raises(UserError, match=r"batch of 8 cannot be shared evenly .* multiple of 3"):
         trainer(tmp_path, accumulate=3)
     with pytest.raises(UserError, match="data set is empty"):
         trainer(tmp_path, data=Waves(0))
