@@ -133,7 +133,7 @@ def main() -> None:
             [*command, "--peak", str(seconds)], capture_output=True, text=True, check=True
         )
         memory.append({"seconds": seconds, "mib": float(done.stdout)})
-    name = torch.cuda.get_device_name() if args.device == "cuda" else machine()
+    name = machine(args.device)
     found = {
         "machine": name,
         "model": model.name,

@@ -82,6 +82,7 @@ def measure(bench: Bench, name: str, pace: float, count: int, out: Path) -> Row:
         "planned_minutes": f"{bench.minutes:g}",
         "seed": str(bench.seed),
         "samples": str(count),
+        "device": bench.device,
         "parameters": str(parameters(model.backbone)),
         "minutes": f"{trainer.progress.minutes:.2f}",
         "steps": str(trainer.progress.step),
@@ -93,7 +94,7 @@ def measure(bench: Bench, name: str, pace: float, count: int, out: Path) -> Row:
         "ratio": f"{report.ratio:.3f}",
         "sampling_seconds": f"{seconds:.1f}",
         "calls": str(RECIPE.solver.plan(model.schedule).calls),
-        "machine": f"{machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{machine(bench.device)}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
     }
 
@@ -105,7 +106,7 @@ def keep(path: Path, rows: list[Row]) -> None:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
-    hidden = ("planned_minutes", "machine", "torch")
+    hidden = ("planned_minutes", "device", "machine", "torch")
     names = [name for name in rows[0] if name not in hidden]
     lines = [
         "# Digits of equal minutes of training",
@@ -142,16 +143,15 @@ def main() -> None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     bench = Bench(args)
-    pace = paces(
-        {name: partial(bench.trainer, name) for name in args.networks}, args.runs / "pace.json"
-    )
+    runs = args.runs / args.device
+    pace = paces({name: partial(bench.trainer, name) for name in args.networks}, runs / "pace.json")
     for name in args.networks:
-        key = (name, f"{args.minutes:g}", str(args.seed), str(args.count))
+        key = (name, f"{args.minutes:g}", str(args.seed), str(args.count), args.device)
         if any(tuple(row.values())[: len(key)] == key for row in rows):
             continue
         folder = f"{name.replace(' ', '_')}-{args.minutes:g}min-seed{args.seed}"
         try:
-            rows.append(measure(bench, name, pace[name], args.count, args.runs / folder))
+            rows.append(measure(bench, name, pace[name], args.count, runs / folder))
         except Interrupted:
             raise SystemExit("stopped: run the same command to go on.") from None
         keep(path, rows)

@@ -61,7 +61,7 @@ FRONTENDS = (
     "patch:16", "mdct:16", "patch:64", "mdct:64", "learned:16", "learned:64", "stft", "raw",
     "patch:32", "mdct:32", "patch:128", "mdct:128",
 )  # fmt: skip
-KEY = ("dataset", "frontend", "minutes", "seed", "samples")
+KEY = ("dataset", "frontend", "minutes", "seed", "samples", "device")
 RAW_PERIOD = 16  # sought where no front end has one
 HEARD = 6  # clips to listen to
 
@@ -97,7 +97,8 @@ class Bench:
         self.held_out: Sounds = opened("test")
         self.train, self.test = stack_sounds(opened("train")), stack_sounds(self.held_out)
         makes = {name: partial(self.trainer, name, 0) for name in args.frontends}
-        self.paces = paces(makes, args.runs / f"{args.dataset}-pace.json")
+        self.runs: Path = args.runs / args.device
+        self.paces = paces(makes, self.runs / f"{args.dataset}-pace.json")
 
     def trainer(self, frontend: str, seed: int, steps: int, out: Path, resume: bool) -> Trainer:
         settings = dict(self.preset.training)
@@ -116,7 +117,7 @@ class Bench:
         """Train, sample and judge."""
         args = self.args
         name = frontend.replace(":", "")
-        folder = args.runs / f"{args.dataset}-{name}-{args.minutes:g}min-seed{seed}"
+        folder = self.runs / f"{args.dataset}-{name}-{args.minutes:g}min-seed{seed}"
         make = partial(self.trainer, frontend, seed)
         trainer = train_for(args.minutes, self.paces[frontend], make, folder)
         model = mmdiff.load(folder / "model.safetensors", device=args.device)
@@ -130,6 +131,7 @@ class Bench:
             "minutes": f"{args.minutes:g}",
             "seed": str(seed),
             "samples": str(args.count),
+            "device": args.device,
             "factor": str(factor),
             "period": str(period),
             "parameters": str(sum(p.numel() for p in model.parameters())),
@@ -151,7 +153,7 @@ class Bench:
             if seed == 0:
                 self.keep_sounds(f"{args.dataset}-{name}-{variant}", samples)
         row |= self.probe(model, period, seed)
-        return row | {"machine": machine(), "threads": str(torch.get_num_threads())}
+        return row | {"machine": machine(args.device), "threads": str(torch.get_num_threads())}
 
     def classes(self, part: Speech, count: int) -> dict[str, Tensor]:
         """`count` of each class condition of the data, as frequent as in a part of them."""
@@ -264,7 +266,8 @@ def main() -> None:
     bench.keep_sounds(f"{args.dataset}-real", bench.test.x)
     for seed in args.seeds:  # a whole round before the next: an early end is no bias
         for frontend in args.frontends:
-            if (args.dataset, frontend, f"{args.minutes:g}", str(seed), str(args.count)) in done:
+            key = (args.dataset, frontend, f"{args.minutes:g}", str(seed), str(args.count))
+            if (*key, args.device) in done:
                 continue
             try:
                 row = bench.measure(frontend, seed)

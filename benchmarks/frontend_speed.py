@@ -228,7 +228,7 @@ def main() -> None:
     for r in rows:
         r["mib"] = None if args.quick and r["name"] != "mdct:16" else peak_apart(r["name"], args)
     found = {
-        "machine": torch.cuda.get_device_name() if args.device == "cuda" else machine(),
+        "machine": machine(args.device),
         "threads": torch.get_num_threads(),
         "torch": version("torch").split("+")[0],
         "peer": version("audio-diffusion-pytorch"),

@@ -146,7 +146,7 @@ class Bench:
             frechet=report.frechet,
             floor=report.floor,
             seconds=seconds,
-            machine=machine(),
+            machine=machine(next(model.parameters()).device.type),
         )
         append(self.path, row)
         self.rows.append(row)

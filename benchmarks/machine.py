@@ -6,9 +6,13 @@ import os
 import platform
 from pathlib import Path
 
+import torch
 
-def machine() -> str:
-    """The processor's model and how many of its cores this program may use."""
+
+def machine(device: str = "cpu") -> str:
+    """The card's name, or the processor's and how many of its cores this program may use."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -73,9 +73,19 @@ def choose(names: Sequence[str], split: str) -> tuple[list[str], dict[str, str]]
 
     The folders at the top, or right below train and test, are the classes if there are several
     and no file lies outside of them.
+
+    Raises:
+        UserError: a folder `train` among others than `test`, which would become a class.
     """
     parts = {name: name.split("/") for name in names}
-    if {part[0] for part in parts.values()} == {"train", "test"}:
+    tops = {part[0] for part in parts.values()}
+    if "train" in tops and tops != {"train", "test"}:
+        others = f"{some(sorted(tops - {'train'}))} beside it" if len(tops) > 1 else "no other"
+        raise UserError(
+            f"a folder train needs a folder test and nothing else beside it, and has {others}: "
+            "rename or move what is there, or give folder:PATH the path of train itself."
+        )
+    if tops == {"train", "test"}:
         chosen = [name for name, part in parts.items() if part[0] == split]
         parts = {name: part[1:] for name, part in parts.items()}
     else:

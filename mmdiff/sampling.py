@@ -89,7 +89,7 @@ def run(
     step, begin, previous = 0, x, x
     draws = _draws(plan, seed, first, x)
     # Scalars are converted here, once; a number costs twice what a tensor of no dimension costs.
-    starts = torch.tensor([row.start for row in plan.rows], dtype=x.dtype).unbind()
+    starts = torch.tensor([row.start for row in plan.rows], dtype=x.dtype, device="cpu").unbind()
     for row, start, at in zip(plan.rows, starts, _asked(plan, x), strict=True):
         x0 = estimate(x, at)
         x = begin.mul(start).add_(x0, alpha=row.x0)
@@ -181,7 +181,7 @@ def _recursion(plan: Plan) -> Tensor:
 def _asked(plan: Plan, x: Tensor) -> Iterator[At]:
     """Where each row asks, all made at once."""
     t, alpha, sigma = (
-        torch.tensor(column, dtype=x.dtype)
+        torch.tensor(column, dtype=x.dtype, device="cpu")
         for column in zip(*(row.asked for row in plan.rows), strict=True)
     )
     batched = _move(t, x.device)[:, None].expand(-1, len(x)).contiguous()
@@ -191,7 +191,8 @@ def _asked(plan: Plan, x: Tensor) -> Iterator[At]:
 
 def _draws(plan: Plan, seed: int, first: int, x: Tensor) -> Iterator[Tensor]:
     """Noise [B, ...] for each row that adds any, in their order."""
-    rows = torch.tensor([i for i, row in enumerate(plan.rows) if row.noise], dtype=torch.int64)
+    noisy = [i for i, row in enumerate(plan.rows) if row.noise]
+    rows = torch.tensor(noisy, dtype=torch.int64, device="cpu")
     ids = torch.arange(first, first + len(x), device=x.device)
     for part in torch.split(rows, max(1, NOISE_BLOCK // x.numel())):
         steps = _move(part, x.device).repeat_interleave(len(x))

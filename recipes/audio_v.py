@@ -6,7 +6,7 @@
 
 What goes through the network is the code of a front end, which makes the sequence shorter: blocks
 of samples (patch), a Fourier transform (stft), a learned convolution (learned), or a lapped
-transform (mdct), which is as short as patches, loses nothing and hardly lets aliases through.
+transform (mdct), which is as short as patches; `benchmarks/frontends.md` compares them.
 Noise, loss and sampler stay with the waveform: v = alpha eps - sigma x0 with alpha = cos(pi t / 2)
 and sigma = sin(pi t / 2), mean squared error, 50 steps of DDIM.
 

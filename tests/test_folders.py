@@ -40,6 +40,20 @@ def test_named_splits_and_classes(names: set[str], loose: bool) -> None:
     assert classes == same == expected
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (["val/a/3"], "has val beside it"),
+        (["test/a/3", "val/a/4"], "has test, val beside it"),
+        (["test/a/3", "cover.png"], "has cover.png, test beside it"),
+        ([], "has no other"),
+    ],
+)
+def test_a_split_does_not_become_a_class(others: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=rf"folder train needs .* {said}: .*folder:PATH"):
+        choose(["train/a/1", "train/b/2", *others], "train")
+
+
 def test_find(tmp_path: Path) -> None:
     for name in ("b.x", "a/c/D.X", "a.y", ".hidden.x", ".git/a.x", "__MACOSX/a.x", "a/.x/b.x"):
         path = tmp_path / name

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from PIL import Image
 
+import mmdiff
 from mmdiff.audio import sound
+from mmdiff.training import checkpoints
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
@@ -23,7 +27,7 @@ def _smaller(code: str, changes: dict[str, str]) -> str:
 
 
 def test_readme_has_the_blocks_that_are_run_here() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 def test_sampling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -68,4 +72,22 @@ def test_training_on_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     }
     exec(_smaller(BLOCKS[3], changes), scope)
     assert scope["x"].shape == (4, 1, 800)
+    assert sound.probe(Path("first.wav")).frames == 800
     assert Path("runs/sounds/model.safetensors").is_file()
+
+
+def test_ones_own_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoints, "BACKBONES", dict(checkpoints.BACKBONES))
+    for index in range(12):
+        folder = Path(f"mine/{'ab'[index % 2]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 20 * index).save(folder / f"{index}.png")
+    home = ModuleType("home_of_net")
+    monkeypatch.setitem(sys.modules, home.__name__, home)
+    changes = {'"mnist"': '"folder:mine"', "Net(64": "Net(4", "steps=20_000": "steps=2, batch=4"}
+    exec(_smaller(BLOCKS[4], changes), home.__dict__)
+    model = mmdiff.load("runs/net/model.safetensors")
+    label = torch.tensor([0, 1, -1])
+    x = mmdiff.sample(model, (3, *model.info.shape), mmdiff.DDIM(2), guidance=2.0, label=label)
+    assert x.shape == (3, 1, 8, 8)

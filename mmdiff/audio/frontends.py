@@ -189,7 +189,9 @@ class FrontEnd(nn.Module):
         transform: the front end.
         backbone: takes and returns `transform.channels(C)` channels.
 
-    The front end computes in float32 (or wider, as x is) under autocast too.
+    The front end computes in float32 (or wider, as x is) under autocast too. For bfloat16 use
+    autocast: weights of less than float32 would be those of the front end, too. The convolution of
+    `LearnedConv` follows `torch.backends.cudnn.allow_tf32`.
     """
 
     def __init__(self, transform: nn.Module, backbone: nn.Module) -> None:

@@ -70,7 +70,7 @@ def evaluate(
 
     - `mmdiff evaluate speech -n 300`
 
-    - `mmdiff evaluate runs/mine/model.safetensors -n 1000 --solver ddim --steps 50 --json`
+    - `mmdiff evaluate runs/mnist/model.safetensors -n 1000 --solver ddim --steps 50 --json`
 
     - `mmdiff evaluate runs/sounds/model.safetensors --spin 16`
 

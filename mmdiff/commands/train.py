@@ -54,7 +54,7 @@ def train(
         typer.Option(
             min=4,
             help="For pictures: their side in pixels.",
-            show_default="the data's own",
+            show_default="the data's own; of a folder at most 64",
         ),
     ] = None,
     frontend: FrontEndOption = None,

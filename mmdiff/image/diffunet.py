@@ -68,8 +68,10 @@ class DiffUNet(nn.Module):
         top, left = below // 2, beside // 2
         padded = F.pad(x.float(), (left, beside - left, top, below - top), mode="reflect")
         index = (t.float() * self.timesteps - 1).clamp(min=0)
-        # Any other type_t rescales x and clips what comes out.
-        output: Tensor = self.network(padded, index, type_t="timestep")
+        # Any other type_t rescales x and clips what comes out. A table that the network makes anew
+        # at each call is made where it is needed: copied there, the host would wait for it.
+        with x.device:
+            output: Tensor = self.network(padded, index, type_t="timestep")
         output = output[:, : self.out_channels, top : top + height, left : left + width]
         return output.to(x.dtype)
 

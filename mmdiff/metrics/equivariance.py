@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -136,8 +137,23 @@ def denoiser_artefacts(
     drawn = noise.permutation(seed, period - 1, step=0, stream=_STREAM)[:shifts] + 1
     chosen = sorted(drawn.tolist())
     probe = _Probe(model, period, tuple(frequencies), tuple(chosen), seed, batch)
-    rows = tuple(probe.at(time, x, cond) for time in times)
+    with _exact():
+        rows = tuple(probe.at(time, x, cond) for time in times)
     return DenoiserReport(period, len(x), probe.frequencies, probe.shifts, rows)
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Inside, no TF32 on CUDA: its rounding would hide what lies 66 dB below a tone."""
+    settings: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [one.allow_tf32 for one in settings]
+    try:
+        for one in settings:
+            one.allow_tf32 = False
+        yield
+    finally:
+        for one, value in zip(settings, before, strict=True):
+            one.allow_tf32 = value
 
 
 class _Probe(NamedTuple):

@@ -16,7 +16,7 @@ from mmdiff.nn import UNet
 from mmdiff.schedules import Trigonometric
 from mmdiff.training.checkpoints import Info
 from mmdiff.training.listening import classes, examples, finish, watch
-from mmdiff.training.runs import configure
+from mmdiff.training.runs import configure, looks
 from mmdiff.training.trainer import Trainer
 
 _COARSEST = 32  # positions, at most, on a U-Net's last level
@@ -37,7 +37,8 @@ class AudioPreset:
         scale: what waveforms in [-1, 1] are multiplied by, so that their values are about as
             large as those of the noise.
         epochs: passes over the data.
-        watch_every: epochs from one look at the run (validation, samples, a picture) to the next.
+        look_every: steps, at least, from one look at the run (validation, samples, a picture) to
+            the next.
         sampling: how all samples are drawn, and what the checkpoint recommends, see `Info`; the
             guidance only where the data have classes.
         samples: how many a finished run leaves.
@@ -49,7 +50,7 @@ class AudioPreset:
     blocks: int = 2
     scale: float = 4.0
     epochs: int = 190
-    watch_every: int = 20
+    look_every: int = 1600
     sampling: dict[str, Any] = field(
         default_factory=lambda: {"solver": "ddim", "steps": 50, "guidance": 1.5}
     )
@@ -172,7 +173,8 @@ def train_audio(
     )
     real = examples(info, held_out, recipe.columns)
     trainer = Trainer(model, data, held_out, config, out, info, device, resume)
-    trainer.fit(lambda trainer, epoch: watch(trainer, real, epoch), recipe.watch_every)
+    every = looks(recipe.look_every, trainer.order.steps_per_epoch)
+    trainer.fit(lambda trainer, epoch: watch(trainer, real, epoch), every)
     with trainer.writing():
         finish(trainer, real, recipe.samples)
     return out / "model.safetensors"

@@ -1,7 +1,9 @@
 """One file that holds a model: weights, and all that is needed to sample from it.
 
 A `tensorfile` of the backbone's weights and a description of all else. Loading it runs no pickle,
-and builds only the backbones that are named here.
+and builds only the backbones that are named here: `BACKBONES` tells which module each comes from,
+and one's own are added to it before saving and before loading. A backbone's `config` holds the
+arguments that build it.
 """
 
 from __future__ import annotations
@@ -91,7 +93,11 @@ def describe(model: Diffusion, info: Info) -> dict[str, Any]:
     """The JSON description that a checkpoint's header carries."""
     name = type(model.backbone).__name__
     if name not in BACKBONES:
-        raise ValueError(f"cannot save a {name}: checkpoints hold {', '.join(BACKBONES)}.")
+        raise ValueError(
+            f"cannot save a {name}: checkpoints hold {', '.join(BACKBONES)}. To add one's own: "
+            f'BACKBONES["{name}"] = "{type(model.backbone).__module__}", and let its attribute '
+            "`config` be the arguments that build it."
+        )
     return {
         "backbone": {"name": name, "config": model.backbone.config},
         "schedule": model.schedule.config(),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmdiff import noise
 from mmdiff.diffusion import Diffusion
+from mmdiff.errors import UserError
 from mmdiff.image.datasets import Images, open_images
 from mmdiff.image.diffunet import DiffUNet
 from mmdiff.image.pictures import (
@@ -28,7 +29,7 @@ from mmdiff.sampling import OnStep, sample
 from mmdiff.schedules import LinearBeta
 from mmdiff.solvers import DDPM, DPMpp2MSDE, Solver
 from mmdiff.training.checkpoints import Info
-from mmdiff.training.runs import configure, take_turns
+from mmdiff.training.runs import configure, looks, take_turns
 from mmdiff.training.trainer import Trainer
 
 WATCHED_TIMES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -45,6 +46,8 @@ class ImagePreset:
         solver: draws the samples of a finished run.
         preview: draws the samples after an epoch.
         samples: how many, for either.
+        look_every: steps, at least, from one look at the run (validation, samples, a picture) to
+            the next: an epoch of MNIST has more, one of a small folder a few.
         clip: keep every estimate of x0 within the data's range, see `sample`.
         weighting: of the loss, see `mmdiff.prediction.loss_weight`.
         training: arguments of `TrainingConfig` but for its steps and seed.
@@ -55,6 +58,7 @@ class ImagePreset:
     solver: Solver
     preview: Solver
     samples: int
+    look_every: int = 500
     clip: bool = True
     weighting: Weighting = "uniform"
     training: dict[str, Any] = field(default_factory=dict)
@@ -112,7 +116,7 @@ PRESETS = {
 
 
 def train_images(
-    preset: str = "thesis",
+    preset: str = "fast",
     dataset: str = "mnist",
     out: Path = Path("runs/mnist"),
     data_dir: Path | None = None,
@@ -135,7 +139,12 @@ def train_images(
         resume: go on with the run in `out`.
         device: "auto", "cpu" or "cuda".
         seed: of everything random.
+
+    Raises:
+        UserError: an unknown preset or data set, and what `Trainer` raises.
     """
+    if preset not in PRESETS:
+        raise UserError(f"there is no preset {preset!r}: choose {' or '.join(PRESETS)}.")
     recipe = PRESETS[preset]
     data = open_images(dataset, "train", data_dir, size)
     held_out = open_images(dataset, "test", data_dir, size)
@@ -144,7 +153,8 @@ def train_images(
     info = Info(data.shape, labels=data.labels, dataset=dataset, made=made)
     model = recipe.model(data, seed)
     trainer = Trainer(model, data, held_out, config, out, info, device, resume)
-    trainer.fit(lambda trainer, epoch: watch(trainer, recipe, epoch))
+    every = looks(recipe.look_every, trainer.order.steps_per_epoch)
+    trainer.fit(lambda trainer, epoch: watch(trainer, recipe, epoch), every)
     with trainer.writing():
         finish(trainer, recipe)
     return out / "model.safetensors"

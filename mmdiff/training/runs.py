@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,15 +19,22 @@ def configure(
     """The settings of a run over `items` items, and what a checkpoint says of its length.
 
     Args:
-        training: arguments of `TrainingConfig` but for its steps and seed; with a "batch".
+        training: arguments of `TrainingConfig` but for its steps and seed; with a "batch". Of a
+            short run a warm-up takes a tenth, at most.
         epochs: passes over the data, which leave out what does not fill a batch.
         steps: optimiser steps, instead of whole epochs.
         seed: of everything random.
     """
     batch = training["batch"]
     total = steps or epochs * max(1, items // batch)
-    config = TrainingConfig(steps=total, seed=seed, **training)
+    warmup = min(training.get("warmup", 0), total // 10)
+    config = TrainingConfig(steps=total, seed=seed, **{**training, "warmup": warmup})
     return config, {"epochs": round(total * batch / items, 2), "seed": seed}
+
+
+def looks(steps: int, epoch: int) -> int:
+    """After how many epochs of `epoch` steps to look at a run that is looked at every `steps`."""
+    return max(1, math.ceil(steps / epoch))
 
 
 def take_turns(conditions: Mapping[str, int], count: int) -> dict[str, Tensor]:

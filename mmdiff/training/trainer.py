@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import is_initialized
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -57,6 +58,7 @@ class Trainer:
     Raises:
         UserError: `out` cannot be written to, holds another run, or none to resume; the device
             is not there; the processes cannot share a batch evenly.
+        ValueError: a backbone that a checkpoint cannot hold, see `mmdiff.training.checkpoints`.
     """
 
     def __init__(
@@ -72,6 +74,11 @@ class Trainer:
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("there is no CUDA device here: use --device cpu.")
+        if device != "auto" and is_initialized() and PartialState().device.type != device:
+            raise UserError(
+                "this process has already trained on another device, and accelerate stays with "
+                f"the first one: use --device {device} in a new process."
+            )
         # Precision is this trainer's own matter: accelerate would fix it for the whole process.
         self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
         world = self.accelerator.num_processes
@@ -81,6 +88,7 @@ class Trainer:
                 f"x {config.accumulate} parts: start another number of processes, or choose a "
                 f"batch that is a multiple of {world * config.accumulate}."
             )
+        describe(model, info)  # what cannot be saved is found out before it is trained
         self.data, self.validation = data, validation
         self.config, self.out, self.info = config, out, info
         self.order = draws.BatchOrder(
@@ -147,9 +155,10 @@ class Trainer:
                 ends = (within == 0 and epoch % every == 0) or done == total
                 stop = self._any(bool(asked))
                 if done % LOG_EVERY == 0 or done % self.config.save_every == 0 or ends or stop:
+                    loss = float(window) / (done - logged)  # waits for the device
                     spent = time.monotonic() - begun
                     minutes = self.progress.minutes + spent / 60
-                    self._log(bar, done, float(window) / (done - logged), done - logged, spent)
+                    self._log(bar, done, loss, done - logged, spent)
                     self.progress = Progress(done, minutes)
                     window.zero_()
                     if ends:
@@ -276,7 +285,7 @@ class Trainer:
         kept = f", and another --out: {self.out} keeps what step {self._saved} had reached"
         return UserError(
             f"training diverged before step {step}, where the loss or the weights are no longer "
-            "numbers: begin again with another --seed or a lower learning rate"
+            "numbers: begin again with another --seed or a lower `lr` of TrainingConfig"
             f"{kept if self._saved else ''}."
         )
 

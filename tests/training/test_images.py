@@ -11,6 +11,7 @@ from PIL import Image, ImageChops
 from torch import nn
 
 from mmdiff import LinearBeta, load, sample
+from mmdiff.errors import UserError
 from mmdiff.image.datasets import open_images
 from mmdiff.image.pictures import grid
 from mmdiff.solvers import DDPM, DPMpp2M
@@ -24,6 +25,7 @@ TINY = ImagePreset(
     solver=DPMpp2M(5),
     preview=DPMpp2M(2),
     samples=6,
+    look_every=1,
     training={"batch": 8, "lr": 1e-3, "ema": 0.5},
 )
 
@@ -76,6 +78,11 @@ def test_what_a_run_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data
     (out / "samples.png").unlink()
     assert train_images("tiny", dataset, out, resume=True, device="cpu", seed=3) == path
     assert (out / "samples.png").read_bytes() == before
+
+
+def test_an_unknown_preset(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no preset 'quick': choose thesis or fast\.$"):
+        train_images("quick", out=tmp_path)
 
 
 def test_presets_are_valid() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdiff.training.runs import configure, sample_names, take_turns
+from mmdiff.training.runs import configure, looks, sample_names, take_turns
 
 
 @settings(deadline=None, derandomize=True)
@@ -36,6 +36,19 @@ def test_the_length_of_a_run(items: int, epochs: int, steps: int | None, expecte
     config, made = configure({"batch": 8, "lr": 0.5}, items, epochs, steps, seed=7)
     assert (config.steps, config.batch, config.lr, config.seed) == (expected, 8, 0.5, 7)
     assert made == {"epochs": round(expected * 8 / items, 2), "seed": 7}
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(10_000, 500), (400, 40), (5, 0)])
+def test_a_warm_up_is_a_tenth_of_the_run_at_most(steps: int, warmup: int) -> None:
+    config, _ = configure({"batch": 8, "warmup": 500}, 100, 1, steps, seed=0)
+    assert config.warmup == warmup
+
+
+@pytest.mark.parametrize(
+    ("steps", "epoch", "every"), [(500, 937, 1), (500, 7, 72), (1600, 84, 20), (1, 1, 1)]
+)
+def test_looks_are_so_many_steps_apart_at_least(steps: int, epoch: int, every: int) -> None:
+    assert looks(steps, epoch) == every
 
 
 def test_names_of_files() -> None:

@@ -357,6 +357,21 @@ def test_a_damaged_state_is_refused(tmp_path: Path, reference: Path) -> None:
         trainer(tmp_path, resume=True)
 
 
+def test_what_cannot_be_saved_is_not_trained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot save a Noisy: .* BACKBONES\[\"Noisy\"\] = \""):
+        trainer(tmp_path / "out", backbone=Noisy)
+    assert not (tmp_path / "out").exists()
+
+
+def test_accelerate_stays_with_the_first_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer(tmp_path / "first")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(UserError, match=r"already trained on another device.*new process"):
+        trainer(tmp_path / "second", device="cuda")
+
+
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"batch of 8 cannot be shared evenly .* multiple of 3"):
         trainer(tmp_path, accumulate=3)
