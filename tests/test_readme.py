@@ -27,7 +27,7 @@ def _smaller(code: str, changes: dict[str, str]) -> str:
 
 
 def test_readme_has_the_blocks_that_are_run_here() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def test_sampling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -46,6 +46,14 @@ def test_sampling_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert sound.probe(Path("digits.wav")).frames == 10 * 5120
 
 
+def test_completing() -> None:
+    scope: dict[str, torch.Tensor] = {}
+    exec(_smaller(BLOCKS[2], {"(50)": "(5)", "(25)": "(5)"}), scope)
+    x, completed = scope["x"], scope["completed"]
+    torch.testing.assert_close(completed[..., :14, :], x[..., :14, :], rtol=0, atol=1e-5)
+    assert (completed[..., 14:, :] - x[..., 14:, :]).abs().mean() > 0.05
+
+
 def test_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my-pictures").mkdir()
@@ -53,7 +61,7 @@ def test_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         Image.new("L", (20, 16), 20 * index).save(f"my-pictures/{index}.png")
     scope: dict[str, torch.Tensor] = {}
     changes = {"size=32": "size=8", "epochs=30": "steps=1", "(16,": "(2,", "steps=25": "steps=2"}
-    exec(_smaller(BLOCKS[2], changes), scope)
+    exec(_smaller(BLOCKS[3], changes), scope)
     assert scope["x"].shape == (2, 1, 8, 8)
     assert Path("runs/mine/model.safetensors").is_file()
 
@@ -70,7 +78,7 @@ def test_training_on_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         "epochs=200": "steps=1",
         "steps=50": "steps=2",
     }
-    exec(_smaller(BLOCKS[3], changes), scope)
+    exec(_smaller(BLOCKS[4], changes), scope)
     assert scope["x"].shape == (4, 1, 800)
     assert sound.probe(Path("first.wav")).frames == 800
     assert Path("runs/sounds/model.safetensors").is_file()
@@ -86,7 +94,7 @@ def test_ones_own_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     home = ModuleType("home_of_net")
     monkeypatch.setitem(sys.modules, home.__name__, home)
     changes = {'"mnist"': '"folder:mine"', "Net(64": "Net(4", "steps=20_000": "steps=2, batch=4"}
-    exec(_smaller(BLOCKS[4], changes), home.__dict__)
+    exec(_smaller(BLOCKS[5], changes), home.__dict__)
     model = mmdiff.load("runs/net/model.safetensors")
     label = torch.tensor([0, 1, -1])
     x = mmdiff.sample(model, (3, *model.info.shape), mmdiff.DDIM(2), guidance=2.0, label=label)
