@@ -11,8 +11,8 @@ Noise, loss and sampler stay with the waveform: v = alpha eps - sigma x0 with al
 and sigma = sin(pi t / 2), mean squared error, 50 steps of DDIM.
 
 The network is a one-dimensional U-Net, deeper for longer clips, that knows the label (a folder's
-subfolders are the labels) and the speaker where there are any. Training is in bfloat16, with a
-falling learning rate and averaged weights.
+subfolders are the labels) and the speaker where there are any. Training is in bfloat16 by the
+optimiser Muon, with a falling learning rate and averaged weights.
 
 Several processes: `accelerate launch --multi_gpu --num_processes 2 recipes/audio_v.py`.
 

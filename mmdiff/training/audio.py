@@ -59,7 +59,8 @@ class AudioPreset:
     training: dict[str, Any] = field(
         default_factory=lambda: {
             "batch": 32,
-            "lr": 1e-3,
+            "lr": 3e-3,
+            "optimizer": "muon",
             "warmup": 500,
             "ema": 0.9995,
             "label_dropout": 0.1,

@@ -167,7 +167,7 @@ class Trainer:
                         self.save()
                     if ends and on_epoch is not None:
                         on_epoch(self, epoch + (within > 0))
-                    if stop and not done == total:
+                    if stop or (done == total and self._any(bool(asked))):
                         raise Interrupted(
                             f"stopped after step {done} of {total}; all of it is in {self.out}: "
                             "run the same command with --resume to go on."

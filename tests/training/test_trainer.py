@@ -112,9 +112,23 @@ def test_an_interruption_saves_and_says_how_to_go_on(
     assert_same_run(tmp_path, reference)
 
 
-def test_an_interruption_at_the_last_step_comes_too_late(tmp_path: Path, reference: Path) -> None:
-    trainer(tmp_path, data=Signalling(signal.SIGINT, 8 * 12)).fit()
-    assert_same_run(tmp_path, reference)
+def test_an_interruption_at_the_end_leaves_out_what_would_follow(
+    tmp_path: Path, reference: Path
+) -> None:
+    """Drawing the samples of a finished run can take as long as training did."""
+
+    def signalled(run: Trainer, epoch: int) -> None:
+        if run.progress.step == 12:
+            signal.raise_signal(signal.SIGTERM)
+
+    for out, data, look in (
+        (tmp_path / "step", Signalling(signal.SIGINT, 8 * 12), None),
+        (tmp_path / "look", None, signalled),
+    ):
+        with pytest.raises(Interrupted, match=r"after step 12 of 12; .* --resume"):
+            trainer(out, **({"data": data} if data else {})).fit(look)
+        assert_same_run(out, reference)
+        trainer(out, resume=True).fit(stop_after(1))  # nothing is left to do
 
 
 def test_a_second_interruption_does_not_wait(tmp_path: Path) -> None:
