@@ -150,8 +150,9 @@ def train_images(
     held_out = open_images(dataset, "test", data_dir, size)
     config, length = configure(recipe.training, len(data), epochs or recipe.epochs, steps, seed)
     made = {"preset": preset, **length}
-    info = Info(data.shape, labels=data.labels, dataset=dataset, made=made)
     model = recipe.model(data, seed)
+    labels = data.labels if "label" in getattr(model.backbone, "conditions", {}) else ()
+    info = Info(data.shape, labels=labels, dataset=dataset, made=made)
     trainer = Trainer(model, data, held_out, config, out, info, device, resume)
     every = looks(recipe.look_every, trainer.order.steps_per_epoch)
     trainer.fit(lambda trainer, epoch: watch(trainer, recipe, epoch), every)

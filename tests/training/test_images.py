@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mmdiff import LinearBeta, load, sample
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import open_images
 from mmdiff.image.pictures import grid
+from mmdiff.nn import UNet
 from mmdiff.solvers import DDPM, DPMpp2M
 from mmdiff.training import images
 from mmdiff.training.config import TrainingConfig
@@ -78,6 +80,16 @@ def test_what_a_run_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data
     (out / "samples.png").unlink()
     assert train_images("tiny", dataset, out, resume=True, device="cpu", seed=3) == path
     assert (out / "samples.png").read_bytes() == before
+
+
+def test_a_model_without_conditions_has_no_labels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: str
+) -> None:
+    """Though its data have: who samples from it or judges it asks for none."""
+    monkeypatch.setattr(images, "DiffUNet", lambda *channels: UNet(2, *channels, (16, 16), 1))
+    monkeypatch.setitem(PRESETS, "tiny", replace(TINY, network="diffunet"))
+    model = load(train_images("tiny", dataset, tmp_path, steps=1, device="cpu"))
+    assert model.info.labels == ()
 
 
 def test_an_unknown_preset(tmp_path: Path) -> None:
