@@ -14,6 +14,7 @@ from report_rules import (
     NOTHING,
     OPEN,
     REFUTED,
+    SLACK,
     WORSE,
     Quality,
     Race,
@@ -103,10 +104,11 @@ def _choice(study: Study, judged: Mapping[str, Quality]) -> tuple[Group, str]:
     if picked.name == best:
         return picked, f"{first}: its samples, {own}, are the nearest to real ones."
     times = picked.speed / study.groups[best].speed
+    no_more = "it trains as fast, and no more was found of spurs and phase variance"
+    why = f"it trains {times:.1f} times as fast" if times > SLACK else no_more
     return picked, (
         f"{first}: its samples, {own}, are as good as the nearest to real ones, those of "
-        f"`{best}`, {judged[best].values.text('.2f')} times, and it trains {times:.1f} times as "
-        "fast."
+        f"`{best}`, {judged[best].values.text('.2f')} times, and {why}."
     )
 
 
