@@ -229,9 +229,13 @@ def commands(found: Found) -> str:
         known[speed.file] = (
             f"python benchmarks/frontend_speed.py --length {speed.about['length']}{device}"
         )
-    also = {
-        "frontend_quality.csv": ", and with `--dataset synthetic`; also `frontend_sounds/`",
-    }
+    if found.studies:
+        known["frontend_quality.csv"] = "`, `".join(
+            f"python benchmarks/frontend_quality.py --data-dir data --dataset {name} "
+            f"--minutes {study.minutes} --count {study.samples}"
+            for name, study in found.studies.items()
+        )
+    also = {"frontend_quality.csv": "; also `frontend_sounds/`"}
     lines = [
         f"- `{file}`: `{command}`{also.get(file, '')}"
         + ("" if (found.folder / file).exists() else " (not made yet)")
