@@ -74,11 +74,6 @@ class Speed:
         low, middle, high = self.rows[name]["speedup"][work]
         return low, middle, high
 
-    def median(self, name: str) -> float | None:
-        """The speed-up of a network call."""
-        found = self.quartiles(name, "forward")
-        return found[1] if found else None
-
 
 @dataclass(frozen=True)
 class Found:
