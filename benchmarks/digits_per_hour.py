@@ -32,8 +32,8 @@ from mmdiff.image.datasets import Images, open_images
 from mmdiff.metrics.frechet import training_part
 from mmdiff.metrics.images import evaluate_images, sample_digits, stack
 from mmdiff.training.checkpoints import Info
-from mmdiff.training.config import TrainingConfig
 from mmdiff.training.images import PRESETS
+from mmdiff.training.runs import configure
 from mmdiff.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,9 +54,7 @@ class Bench:
         self.test_images, _ = stack(self.test)
 
     def trainer(self, name: str, steps: int, out: Path, resume: bool) -> Trainer:
-        settings = dict(RECIPE.training)
-        settings["warmup"] = min(settings["warmup"], steps // 10)
-        config = TrainingConfig(steps=steps, seed=self.seed, **settings)
+        config, _ = configure(RECIPE.training, len(self.data), 1, steps, self.seed)
         model = RECIPE.model(self.data, self.seed)
         torch.manual_seed(self.seed)
         model.backbone = NETWORKS[name]()

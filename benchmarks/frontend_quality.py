@@ -52,7 +52,7 @@ from mmdiff.metrics.sounds import sample_sounds, spectral_distance
 from mmdiff.metrics.speech import Speech, evaluate_speech, stack_sounds
 from mmdiff.training.audio import PRESET, AudioPreset
 from mmdiff.training.checkpoints import Info
-from mmdiff.training.config import TrainingConfig
+from mmdiff.training.runs import configure
 from mmdiff.training.trainer import Trainer
 from mmdiff.training.validation import validate
 
@@ -101,9 +101,7 @@ class Bench:
         self.paces = paces(makes, self.runs / f"{args.dataset}-pace.json")
 
     def trainer(self, frontend: str, seed: int, steps: int, out: Path, resume: bool) -> Trainer:
-        settings = dict(self.preset.training)
-        settings["warmup"] = min(settings["warmup"], steps // 10)
-        config = TrainingConfig(steps=steps, seed=seed, **settings)
+        config, _ = configure(self.preset.training, len(self.data), 1, steps, seed)
         info = Info(
             self.data.shape, (-self.data.scale, self.data.scale), self.data.labels,
             self.data.speakers, self.data.sample_rate, self.data.name,
