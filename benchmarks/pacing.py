@@ -23,16 +23,23 @@ def paces(makes: Mapping[str, Make], path: Path) -> dict[str, float]:
 
     All take turns in every round, and the least of a name's turns counts: what the machine does
     when nothing else runs there. So work beside the benchmark favours none of them. Validation and
-    saving are not counted. Nor is one name compared with what another had on another day: if one
-    is not in the file, all are timed again.
+    saving are not counted. Names that come to a file later take turns with one that is in it, and
+    have its pace there times their ratio to it: one name is never compared with what another had on
+    another day. They need such a name among `makes`; without one, all are timed anew.
     """
     known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     if makes.keys() <= known.keys():
         return known
-    known = dict.fromkeys(makes, math.inf)
+    reference = next((name for name in makes if name in known), None)
+    turns = {name: math.inf for name in makes if name not in known or name == reference}
     for _ in range(ROUNDS):
-        for name, make in makes.items():
-            known[name] = min(known[name], _turn(make))
+        for name in turns:
+            turns[name] = min(turns[name], _turn(makes[name]))
+    if reference is None:
+        known = turns
+    else:
+        day = known[reference] / turns[reference]
+        known |= {name: turn * day for name, turn in turns.items() if name != reference}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2) + "\n")
     return known
