@@ -33,6 +33,7 @@ from mmdiff.training.state import Progress, load_state, save_state, settings_of
 from mmdiff.training.validation import validate
 
 LOG_EVERY = 50
+ASK_EVERY = 10  # steps between which several processes do not wait for each other's devices
 
 OnEpoch = Callable[["Trainer", int], None]
 
@@ -153,7 +154,7 @@ class Trainer:
                 done = step + 1
                 epoch, within = divmod(done, self.order.steps_per_epoch)
                 ends = (within == 0 and epoch % every == 0) or done == total
-                stop = self._any(bool(asked))
+                stop = self._any(bool(asked), done)
                 if done % LOG_EVERY == 0 or done % self.config.save_every == 0 or ends or stop:
                     loss = float(window) / (done - logged)  # waits for the device
                     spent = time.monotonic() - begun
@@ -167,7 +168,7 @@ class Trainer:
                         self.save()
                     if ends and on_epoch is not None:
                         on_epoch(self, epoch + (within > 0))
-                    if stop or (done == total and self._any(bool(asked))):
+                    if stop or (done == total and self._any(bool(asked), done)):
                         raise Interrupted(
                             f"stopped after step {done} of {total}; all of it is in {self.out}: "
                             "run the same command with --resume to go on."
@@ -295,10 +296,12 @@ class Trainer:
         if self.journal is not None:
             self.journal.validation(step, levels)
 
-    def _any(self, mine: bool) -> bool:
+    def _any(self, mine: bool, step: int) -> bool:
         """Whether any process was asked to stop: all must stop at the same step."""
         if self.accelerator.num_processes == 1:
             return mine
+        if step % ASK_EVERY and step != self.config.steps:
+            return False
         asked = torch.tensor(float(mine), device=self.device)
         return bool(self.accelerator.reduce(asked, "sum") > 0)
 

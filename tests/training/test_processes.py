@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from train_tiny import assert_same_run, figures, state, trainer
 
 from mmdiff import load
 from mmdiff.training.images import train_images
+from mmdiff.training.trainer import ASK_EVERY
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).parent / "train_tiny.py"
@@ -95,6 +97,25 @@ def test_two_processes_train_as_one(tmp_path: Path, environment: dict[str, str])
     # One process goes on with what two began.
     trainer(out, resume=True, steps=5, accumulate=2).fit()
     assert state(out)[1]["step"] == 5
+
+
+def test_two_processes_stop_together(tmp_path: Path, environment: dict[str, str]) -> None:
+    """One of them is asked to; both end at the same step, and all of it is saved."""
+    out = tmp_path / "two"
+    command = [*LAUNCH, str(DRIVER), str(out), "--steps", "100000", "--delay", "0.002"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        wait_for_save(process, out / "resume" / "state.safetensors", 0.0)
+        children = psutil.Process(process.pid).children(recursive=True)
+        next(one for one in children if one.environ().get("RANK") == "1").terminate()
+        _, errors = process.communicate(timeout=280)
+    assert process.returncode != 0
+    stopped = state(out)[1]["step"]
+    assert f"stopped after step {stopped} of 100000" in errors.decode()
+    assert stopped > 0
+    assert stopped % ASK_EVERY == 0
+    assert trainer(out, resume=True, steps=100_000).progress.step == stopped
 
 
 def test_the_recipe_in_two_processes(tmp_path: Path, environment: dict[str, str]) -> None:
