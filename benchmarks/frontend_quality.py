@@ -58,8 +58,8 @@ from mmdiff.training.validation import validate
 
 RESULTS = Path(__file__).parent / "results"
 FRONTENDS = (
-    "patch:16", "mdct:16", "patch:64", "mdct:64", "learned:16", "learned:64", "stft", "raw",
-    "patch:32", "mdct:32", "patch:128", "mdct:128",
+    "patch:16", "mdct:16", "patch:64", "mdct:64", "learned:64", "stft", "patch:128", "raw",
+    "patch:8", "patch:32", "mdct:32", "learned:16", "mdct:128",
 )  # fmt: skip
 KEY = ("dataset", "frontend", "minutes", "seed", "samples", "device")
 RAW_PERIOD = 16  # sought where no front end has one
@@ -134,6 +134,7 @@ class Bench:
             "period": str(period),
             "parameters": str(sum(p.numel() for p in model.parameters())),
             "steps": str(trainer.progress.step),
+            "minutes_taken": f"{trainer.progress.minutes:.2f}",
             "clips_per_second": f"{trainer.config.batch / self.paces[frontend] / 60:.1f}",
             "loss": f"{mean(levels.values()):.4f}",
             **{f"loss_at_{t:g}": f"{loss:.4f}" for t, loss in levels.items()},

@@ -7,13 +7,14 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 
 from torch.utils.data import Subset
 
 from mmdiff.tensorfile import read
 from mmdiff.training.trainer import Trainer
 
-ROUNDS, STEPS = 3, 10
+ROUNDS, STEPS = 5, 10
 
 Make = Callable[[int, Path, bool], Trainer]  # of (steps, folder, resume)
 
@@ -23,23 +24,22 @@ def paces(makes: Mapping[str, Make], path: Path) -> dict[str, float]:
 
     All take turns in every round, and the least of a name's turns counts: what the machine does
     when nothing else runs there. So work beside the benchmark favours none of them. Validation and
-    saving are not counted. Names that come to a file later take turns with one that is in it, and
-    have its pace there times their ratio to it: one name is never compared with what another had on
-    another day. They need such a name among `makes`; without one, all are timed anew.
+    saving are not counted. Names that come to a file later take turns with those of `makes` that
+    are in it, and what they need is put in proportion (the median of these): one name is never
+    compared with what another had on another day. If none is there, all are timed anew.
     """
     known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     if makes.keys() <= known.keys():
         return known
-    reference = next((name for name in makes if name in known), None)
-    turns = {name: math.inf for name in makes if name not in known or name == reference}
+    turns = dict.fromkeys(makes, math.inf)
     for _ in range(ROUNDS):
-        for name in turns:
-            turns[name] = min(turns[name], _turn(makes[name]))
-    if reference is None:
-        known = turns
+        for name, make in makes.items():
+            turns[name] = min(turns[name], _turn(make))
+    then = [known[name] / turns[name] for name in makes if name in known]
+    if then:
+        known |= {name: turns[name] * median(then) for name in makes if name not in known}
     else:
-        day = known[reference] / turns[reference]
-        known |= {name: turn * day for name, turn in turns.items() if name != reference}
+        known = turns
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2) + "\n")
     return known
