@@ -7,13 +7,13 @@ from dataclasses import dataclass, fields
 from statistics import median_low
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.metrics.aliasing import AliasingReport, Artefacts, evaluate_aliasing
 from mmdiff.metrics.equivariance import DenoiserReport, Estimate, denoiser_artefacts
 from mmdiff.metrics.periodic import PERIODS, with_controls
+from mmdiff.training.runs import evenly
 
 FEWEST = 20  # clips of each kind that a bootstrap can learn from
 PROBED = 16  # real clips that are asked of the denoiser
@@ -115,14 +115,6 @@ def frame_length(model: Diffusion) -> int:
     """Samples that the front end of `model` takes at a time; 1 where it has none."""
     transform = getattr(model.backbone, "transform", None)
     return int(getattr(transform, "factor", 1))
-
-
-def evenly(total: int, count: int) -> Tensor:
-    """int64 [count]: places among 0 .. total - 1, ascending and evenly spaced.
-
-    Of n neighbours, n count / total are taken, or rather one of the two integers beside that.
-    """
-    return (2 * torch.arange(count) + 1) * total // (2 * count)
 
 
 def evaluate_frames(

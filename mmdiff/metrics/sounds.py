@@ -15,11 +15,11 @@ from mmdiff.audio.datasets import NAMES, Sounds, open_sounds
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.guidance import Guidance
-from mmdiff.metrics.frames import FrameReport, evaluate_frames, evenly
+from mmdiff.metrics.frames import FrameReport, evaluate_frames
 from mmdiff.metrics.loudness import LEVELS, Levels, measure_levels
 from mmdiff.sampling import sample
 from mmdiff.solvers import Solver
-from mmdiff.training.runs import take_turns
+from mmdiff.training.runs import evenly, take_turns
 
 MOST = 1000  # held-out clips that samples are compared with
 _BURIED = 1e-8  # of the power of the loudest frequency: what lies 80 dB below it counts as silence

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
@@ -78,15 +77,14 @@ def save(path: str | Path, model: Diffusion, info: Info, dtype: torch.dtype | No
 def weights(model: Diffusion, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """The backbone's tensors on the CPU, as `save` stores them."""
     return {
-        name: whole(tensor).to(dtype if tensor.is_floating_point() else None).contiguous()
+        name: on_cpu(tensor).to(dtype if tensor.is_floating_point() else None)
         for name, tensor in model.backbone.state_dict().items()
     }
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor on the CPU, gathered where processes hold parts of it (all of them must call)."""
-    tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return tensor.detach().cpu()
+def on_cpu(tensor: Tensor) -> Tensor:
+    """As a file takes it."""
+    return tensor.detach().cpu().contiguous()
 
 
 def describe(model: Diffusion, info: Info) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from mmdiff.sampling import OnStep, sample
 from mmdiff.schedules import LinearBeta
 from mmdiff.solvers import DDPM, DPMpp2MSDE, Solver
 from mmdiff.training.checkpoints import Info
-from mmdiff.training.runs import configure, looks, take_turns
+from mmdiff.training.runs import configure, evenly, looks, take_turns
 from mmdiff.training.trainer import Trainer
 
 WATCHED_TIMES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -221,7 +221,7 @@ def draw(
 def denoising(model: Diffusion, data: Any, seed: int, count: int = 4) -> Image.Image:
     """The thesis's progress picture: x0, noised at several t, and the denoised estimates."""
     device = next(model.parameters()).device
-    items = [data[i] for i in range(min(count, len(data)))]
+    items = [data[i] for i in evenly(len(data), min(count, len(data))).tolist()]
     x0 = torch.stack([item["x"] for item in items]).to(device)
     cond = {}
     if "label" in getattr(model.backbone, "conditions", {}):

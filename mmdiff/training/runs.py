@@ -37,6 +37,14 @@ def looks(steps: int, epoch: int) -> int:
     return max(1, math.ceil(steps / epoch))
 
 
+def evenly(total: int, count: int) -> Tensor:
+    """int64 [count]: places among 0 .. total - 1, ascending and evenly spaced.
+
+    Of n neighbours, n count / total are taken, or rather one of the two integers beside that.
+    """
+    return (2 * torch.arange(count) + 1) * total // (2 * count)
+
+
 def take_turns(conditions: Mapping[str, int], count: int) -> dict[str, Tensor]:
     """int64 [count] for each class condition, given how many classes each has.
 

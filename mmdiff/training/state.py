@@ -7,25 +7,17 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_state_dict,
-    set_state_dict,
-)
 from torch.optim import Optimizer
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.nn import EMA
 from mmdiff.tensorfile import read, write
-from mmdiff.training.checkpoints import Info, describe, whole
+from mmdiff.training.checkpoints import Info, describe, on_cpu
 from mmdiff.training.config import TrainingConfig
-
-# Whole tensors on the CPU, however the processes hold them (DDP, FSDP or neither).
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 # Of what a checkpoint says of its making: the user's own words for much else.
 _CHOSEN = ("preset", "frontend")
@@ -68,24 +60,24 @@ def save_state(
     ema: EMA | None,
     progress: Progress,
     settings: dict[str, Any],
-    main: bool = True,
 ) -> None:
-    """Write the state to `path`, whole or not at all. All processes call it, `main` writes."""
-    weights, moments = _states(model, optimizer)
-    average = {} if ema is None else {name: whole(w) for name, w in ema.state_dict().items()}
-    if not main:
-        return
-    tensors = {f"model/{name}": weight for name, weight in weights.items()}
-    tensors |= {f"ema/{name}": weight for name, weight in average.items()}
-    for name, entries in moments["state"].items():
-        tensors |= {f"optimizer/{key}/{name}": value for key, value in entries.items()}
+    """Write the state to `path`, whole or not at all.
+
+    The optimiser's tensors are kept under the names of the parameters that they belong to.
+    """
+    tensors = {f"model/{name}": weight for name, weight in model.state_dict().items()}
+    if ema is not None:
+        tensors |= {f"ema/{name}": weight for name, weight in ema.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{key}/{name}"] = value
     description = {
         "step": progress.step,
         "minutes": progress.minutes,
         "ema_updates": 0 if ema is None else ema.updates,
         "settings": settings,
     }
-    write(path, {name: value.contiguous() for name, value in tensors.items()}, description)
+    write(path, {name: on_cpu(tensor) for name, tensor in tensors.items()}, description)
 
 
 def load_state(
@@ -114,19 +106,14 @@ def load_state(
     for name, tensor in parts["optimizer"].items():
         key, parameter = name.split("/", 1)
         entries.setdefault(parameter, {})[key] = tensor
-    _, moments = _states(model, optimizer)
-    weights = cast(dict[str, Any], parts["model"])
-    moments["state"] = entries
-    set_state_dict(
-        model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=_WHOLE
-    )
+    model.load_state_dict(parts["model"])
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    places = (names[p] for group in optimizer.param_groups for p in group["params"])
+    moments = {place: entries[name] for place, name in enumerate(places) if name in entries}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     if ema is not None:
         ema.load_state_dict(parts["ema"], description["ema_updates"])
     return Progress(description["step"], description["minutes"])
-
-
-def _states(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    return cast(Any, get_state_dict(model, optimizer, options=_WHOLE))
 
 
 def _same_settings(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

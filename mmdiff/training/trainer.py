@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import is_initialized
+from accelerate.utils import DistributedType
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -35,6 +36,8 @@ from mmdiff.training.validation import validate
 LOG_EVERY = 50
 ASK_EVERY = 10  # steps between which several processes do not wait for each other's devices
 
+_DIVIDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
 OnEpoch = Callable[["Trainer", int], None]
 
 
@@ -53,12 +56,12 @@ class Trainer:
         config: see `TrainingConfig`.
         out: a folder of this run's own.
         info: what the checkpoint says of the model.
-        device: "auto", "cpu" or "cuda".
+        device: "cpu", "cuda", or "auto" for CUDA where there is any.
         resume: go on from what `out` holds.
 
     Raises:
         UserError: `out` cannot be written to, holds another run, or none to resume; the device
-            is not there; the processes cannot share a batch evenly.
+            is not there; the processes cannot share a batch evenly, or would divide the model.
         ValueError: a backbone that a checkpoint cannot hold, see `mmdiff.training.checkpoints`.
     """
 
@@ -81,8 +84,14 @@ class Trainer:
                 f"the first one: use --device {device} in a new process."
             )
         # Precision is this trainer's own matter: accelerate would fix it for the whole process.
-        self.accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
-        world = self.accelerator.num_processes
+        on_cpu = device == "cpu" or not torch.cuda.is_available()
+        self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu)
+        kind, world = self.accelerator.distributed_type, self.accelerator.num_processes
+        if kind in _DIVIDING:
+            raise UserError(
+                f"accelerate is set to {kind.value}, which divides a model among processes; here "
+                "each process holds all of it: choose multi_gpu with `accelerate config`."
+            )
         if config.batch % (world * config.accumulate):
             raise UserError(
                 f"a batch of {config.batch} cannot be shared evenly by {world} processes "
@@ -110,7 +119,7 @@ class Trainer:
             if self.is_main:
                 discard_leftovers(out)
             self.progress = load_state(
-                self._state, self.trained, self.optimizer.optimizer, self.ema, self._settings()
+                self._state, self.model, self.optimizer.optimizer, self.ema, self._settings()
             )
         self._saved = self.progress.step
         self.journal: Journal | None = None
@@ -156,7 +165,8 @@ class Trainer:
                 ends = (within == 0 and epoch % every == 0) or done == total
                 stop = self._any(bool(asked), done)
                 if done % LOG_EVERY == 0 or done % self.config.save_every == 0 or ends or stop:
-                    loss = float(window) / (done - logged)  # waits for the device
+                    # Each process draws other noise levels. This waits for the device.
+                    loss = float(self.accelerator.reduce(window, "mean")) / (done - logged)
                     spent = time.monotonic() - begun
                     minutes = self.progress.minutes + spent / 60
                     self._log(bar, done, loss, done - logged, spent)
@@ -187,10 +197,12 @@ class Trainer:
                 raise self._diverged(self.progress.step)
             if self.is_main:
                 write(self.out / "model.safetensors", tensors, describe(self.model, self.made()))
-        save_state(
-            self._state, self.trained, self.optimizer.optimizer, self.ema, self.progress,
-            self._settings(), self.is_main,
-        )  # fmt: skip
+        if self.is_main:
+            save_state(
+                self._state, self.model, self.optimizer.optimizer, self.ema, self.progress,
+                self._settings(),
+            )  # fmt: skip
+        self.accelerator.wait_for_everyone()  # a launcher ends all processes with the first
         self._saved = self.progress.step
 
     def made(self) -> Info:
@@ -208,10 +220,13 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the model is what a user would sample from: averaged weights, eval mode."""
+        training = self.model.training
         self.model.eval()
-        with nullcontext() if self.ema is None else self.ema.swapped_in(), self._autocast():
-            yield
-        self.model.train()
+        try:
+            with nullcontext() if self.ema is None else self.ema.swapped_in(), self._autocast():
+                yield
+        finally:
+            self.model.train(training)
 
     def _autocast(self) -> torch.autocast:
         bf16 = self.config.precision == "bf16"
@@ -220,7 +235,8 @@ class Trainer:
     def _batches(self, start: int) -> Iterator[dict[str, Tensor]]:
         self.order.start = start
         data = draws.Visited(self.data, self.order.length)
-        return iter(DataLoader(data, batch_sampler=self.order))
+        pinned = self.device.type == "cuda"  # else its copies would make the host wait
+        return iter(DataLoader(data, batch_sampler=self.order, pin_memory=pinned))
 
     def _step(self, step: int, batches: Iterator[dict[str, Tensor]]) -> Tensor:
         """One optimiser step; the mean loss of this process's share, still on the device."""

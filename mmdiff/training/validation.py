@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmdiff import noise
 from mmdiff.diffusion import Diffusion
+from mmdiff.training.runs import evenly
 
 LEVELS = tuple((i + 0.5) / 8 for i in range(8))
 ITEMS = 256
@@ -20,12 +21,16 @@ _STREAM = 5
 def validate(
     model: Diffusion, data: Dataset[Any], conditions: set[str], seed: int, batch: int = 128
 ) -> dict[float, float]:
-    """{t: mean loss at t} over the first 256 items of `data`, always with the same noise."""
+    """{t: mean loss at t}, always with the same noise, over at most 256 items of `data`.
+
+    They are spread over all of it: held-out files may lie sorted by class.
+    """
     device = next(model.parameters()).device
-    count = min(ITEMS, len(data))  # type: ignore[arg-type]
+    length: int = len(data)  # type: ignore[arg-type]
+    count = min(ITEMS, length)
     totals = {t: torch.zeros((), device=device) for t in LEVELS}
     seen = 0
-    for items in DataLoader(Subset(data, range(count)), batch_size=batch):
+    for items in DataLoader(Subset(data, evenly(length, count).tolist()), batch_size=batch):
         cond = {name: items[name].to(device) for name in conditions if name in items}
         x = items["x"].to(device)
         ids = torch.arange(seen, seen + len(x), device=device)

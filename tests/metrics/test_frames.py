@@ -10,8 +10,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mmdiff.audio.frontends import FrontEnd, Patch, Raw
@@ -25,7 +23,6 @@ from mmdiff.metrics.frames import (
     FrameReport,
     Skipped,
     evaluate_frames,
-    evenly,
 )
 from mmdiff.metrics.loudness import Levels
 from mmdiff.metrics.speech import SpeechReport
@@ -72,27 +69,6 @@ def measure(
     samples: Tensor, real: Tensor, backbone: nn.Module | None = None, **settings: Any
 ) -> FrameReport:
     return evaluate_frames(model(backbone or Framed()), samples, real, {}, **settings)
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    total=st.integers(1, 300),
-    count=st.integers(1, 500),
-    ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-)
-def test_evenly_takes_the_same_share_of_every_stretch(
-    total: int, count: int, ends: tuple[float, float]
-) -> None:
-    places = evenly(total, count)
-    assert len(places) == count
-    assert places.min() >= 0
-    assert places.max() < total
-    assert bool((places.diff() >= 0).all())
-    first, last = sorted(int(end * total) for end in ends)
-    taken = int(((places >= first) & (places < last)).sum())
-    assert abs(taken - (last - first) * count / total) <= 1
-    if count <= total:
-        assert len(places.unique()) == count
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -94,9 +94,16 @@ def test_two_processes_train_as_one(tmp_path: Path, environment: dict[str, str])
         way, there = (vector(of, part) - start for of in (expected, tensors))
         assert way.norm() > 0
         assert (there - way).norm() < 1e-3 * way.norm()
-    # One process goes on with what two began.
-    trainer(out, resume=True, steps=5, accumulate=2).fit()
+    rows, expected_rows = (figures(path, "losses.csv") for path in (out, tmp_path / "one"))
+    assert [row[:-1] for row in rows] == [row[:-1] for row in expected_rows]
+    for row, expected_row in zip(rows[1:], expected_rows[1:], strict=True):
+        assert float(row[-1]) == pytest.approx(float(expected_row[-1]), rel=1e-3)
+    # Two go on with it, and one with what two began.
+    resumed = [*command[:-4], "--steps", "5", "--accumulate", "2", "--resume"]
+    subprocess.run(resumed, env=environment, check=True, capture_output=True, timeout=280)
     assert state(out)[1]["step"] == 5
+    trainer(out, resume=True, steps=6, accumulate=2).fit()
+    assert state(out)[1]["step"] == 6
 
 
 def test_two_processes_stop_together(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -131,9 +138,7 @@ def test_the_recipe_in_two_processes(tmp_path: Path, environment: dict[str, str]
     dataset, two = f"folder:{pictures}", tmp_path / "two"
     recipe = [str(ROOT / "recipes" / "mnist_eps.py"), "--preset", "fast", "--dataset", dataset]
     options = ["--steps", "1", "--out", str(two), "--device", "cpu"]
-    subprocess.run(
-        [*LAUNCH, *recipe, *options], env=environment, check=True, capture_output=True, timeout=280
-    )
+    subprocess.run([*LAUNCH, *recipe, *options], env=environment, check=True, timeout=280)
     train_images("fast", dataset, tmp_path / "one", steps=1, device="cpu")
     tensors, expected = state(two)[0], state(tmp_path / "one")[0]
     assert tensors.keys() == expected.keys()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdiff.training.runs import configure, looks, sample_names, take_turns
+from mmdiff.training.runs import configure, evenly, looks, sample_names, take_turns
 
 
 @settings(deadline=None, derandomize=True)
@@ -55,3 +55,24 @@ def test_names_of_files() -> None:
     assert sample_names(["a/b c", "Größe"], 2) == ["a-b-c_0", "Größe_1"]
     assert sample_names(["-x" * 200], 1) == ["x" + "-x" * 24 + "-_0"]
     assert sample_names(None, 2) == ["0", "1"]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    total=st.integers(1, 300),
+    count=st.integers(1, 500),
+    ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_evenly_takes_the_same_share_of_every_stretch(
+    total: int, count: int, ends: tuple[float, float]
+) -> None:
+    places = evenly(total, count)
+    assert len(places) == count
+    assert places.min() >= 0
+    assert places.max() < total
+    assert bool((places.diff() >= 0).all())
+    first, last = sorted(int(end * total) for end in ends)
+    taken = int(((places >= first) & (places < last)).sum())
+    assert abs(taken - (last - first) * count / total) <= 1
+    if count <= total:
+        assert len(places.unique()) == count

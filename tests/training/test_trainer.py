@@ -7,11 +7,14 @@ import pickle
 import shutil
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from train_tiny import Noisy, Waves, assert_same_run, figures, state, trainer, unet
 
 from mmdiff import load
@@ -20,7 +23,7 @@ from mmdiff.training import checkpoints
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.optimizers import learning_rate
 from mmdiff.training.trainer import Trainer
-from mmdiff.training.validation import LEVELS, validate
+from mmdiff.training.validation import ITEMS, LEVELS, validate
 
 
 class Stop(Exception):
@@ -291,6 +294,20 @@ def test_validation_of_a_network_that_knows_nothing(tmp_path: Path) -> None:
     assert list(in_parts.values()) == pytest.approx(list(whole.values()), rel=1e-5)
 
 
+def test_validation_takes_items_of_all_classes(tmp_path: Path) -> None:
+    """Where a data set is sorted by class, its first items are of the first classes alone."""
+    seen: list[int] = []
+
+    class Sorted(Waves):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            seen.append(index)
+            return super().__getitem__(index)
+
+    validate(trainer(tmp_path).model.eval(), Sorted(1000), {"label"}, seed=0)
+    assert len(set(seen)) == ITEMS
+    assert max(b - a for a, b in pairwise(sorted({-1, *seen, 1000}))) <= 1000 // ITEMS + 1
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_labels_are_hidden_at_the_rate(tmp_path: Path, rate: float) -> None:
     run = trainer(tmp_path, steps=3, label_dropout=rate, optimizer="adam", ema=None)
@@ -384,6 +401,27 @@ def test_accelerate_stays_with_the_first_device(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match=r"already trained on another device.*new process"):
         trainer(tmp_path / "second", device="cuda")
+
+
+def test_the_model_trains_on_after_a_failed_look(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    weights = [weight.detach().clone() for weight in run.model.parameters()]
+
+    def look() -> None:
+        with run.averaged():
+            assert not run.model.training
+            raise RuntimeError("no look")
+
+    with pytest.raises(RuntimeError, match="no look"):
+        look()
+    assert run.model.training
+    assert all(map(torch.equal, weights, run.model.parameters()))
+
+
+def test_models_are_not_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(UserError, match=r"FSDP, which divides a model .* choose multi_gpu"):
+        trainer(tmp_path)
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
