@@ -103,10 +103,7 @@ def _forward(model: Diffusion, size: tuple[int, ...], given: dict[str, Any]) -> 
 
 
 def training(setting: Setting) -> Found:
-    """Rows of images a second by preset, batch and precision, and of what the trainer makes of it.
-
-    deepinv's DiffUNet waits for the device in each call: it copies a table from the host.
-    """
+    """Rows of images a second by preset, batch and precision; what the trainer makes of it."""
     presets = {"fast": (2,)} if setting.quick else {"thesis": (28, 512), "fast": (64, 512)}
     works: dict[tuple[str, int, str], Work] = {}
     for preset, batches in presets.items():

@@ -123,7 +123,7 @@ def open_model(
         method.plan(model.schedule)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if scale == inf:
+    if scale is not None and not scale < inf:
         raise UserError("the guidance must be finite: use --guidance 2, for example.")
     scale = None if scale == 1 else scale
     if scale is not None and not (info.labels or info.speakers):
@@ -154,14 +154,14 @@ class Wanted:
     label: list[str] | None
     speaker: list[str] | None
 
-    def conditions(self, first: int, size: int) -> dict[str, Tensor]:
-        """Arguments for `mmdiff.sample`: int64 [size] each, of `size` samples from `first` on."""
+    def conditions(self) -> dict[str, Tensor]:
+        """Arguments for `mmdiff.sample`: int64 [count] each."""
         classes = (
             ("label", self.label, self.info.labels),
             ("speaker", self.speaker, self.info.speakers),
         )
         return {
-            kind: torch.tensor([known.index(name) for name in names[first : first + size]])
+            kind: torch.tensor([known.index(name) for name in names])
             for kind, names, known in classes
             if names is not None
         }

@@ -88,6 +88,21 @@ DataDir = Annotated[
     typer.Option(help="Where the data sets are.", show_default="$MMDIFF_DATA, else ./data"),
 ]
 
+# Of training; None is the preset's.
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch",
+        min=1,
+        help="Samples in a step; fewer take less memory.",
+        show_default="the preset's",
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--lr", help="The learning rate, at its highest.", show_default="the preset's"),
+]
+
 # Of training on sound; None is what `mmdiff.training.audio.train_audio` chooses.
 FrontEndOption = Annotated[
     str | None,

@@ -42,6 +42,7 @@ def sample(
     of a batch into parts gives what the whole would.
 
     Args:
+        model: in eval mode, as `mmdiff.load` gives it: in train mode dropout would take part.
         shape: all of [B, C, *spatial].
         solver: such as `DDPM(1000)` or `DPMpp2M(20)`.
         seed: any integer.
@@ -68,8 +69,36 @@ def sample(
     plan = solver.plan(model.schedule)
     estimate = _estimate(model, dtype, guidance, clip, given)
     if spin:
+        most = min(x.shape[2:], default=0)
+        if not 0 < spin <= most:
+            raise ValueError(
+                f"spin must be in 0 .. {most} for a signal of shape {list(x.shape)}, not {spin}."
+            )
         estimate = _spun(estimate, spin, plan.calls, seed)
     return run(plan, estimate, x, seed, first, on_step).to(dtype)
+
+
+def in_parts(
+    model: Diffusion,
+    shape: Sequence[int],
+    solver: Solver,
+    seed: int = 0,
+    *,
+    batch: int,
+    guidance: Guidance | float | None = None,
+    on_step: OnStep | None = None,
+    clip: tuple[float, float] | None = None,
+    spin: int = 0,
+    **cond: Tensor,
+) -> Iterator[Tensor]:
+    """What `sample` gives, `batch` samples at a time, so that many need no more memory than few."""
+    count, *one = shape
+    for first in range(0, count, batch):
+        some = {name: value[first : first + batch] for name, value in cond.items()}
+        yield sample(
+            model, (min(batch, count - first), *one), solver, seed, guidance=guidance,
+            on_step=on_step, first=first, clip=clip, spin=spin, **some,
+        )  # fmt: skip
 
 
 @torch.no_grad()
@@ -249,6 +278,9 @@ def _prepare(
         dtype = noise.dtype
         if noise.shape != shape:
             raise ValueError(f"noise has shape {list(noise.shape)}, not {list(shape)} as asked.")
+        home = next(model.parameters(), noise)
+        if noise.device != home.device:
+            raise ValueError(f"noise is on {noise.device}, and the model on {home.device}.")
     given = {name: value for name, value in cond.items() if value is not None}
     for name, value in given.items():
         if value.ndim == 0 or len(value) != shape[0]:
@@ -290,15 +322,11 @@ def _spun(estimate: Estimate, spin: int, calls: int, seed: int) -> Estimate:
     The samples that a shift needs before the first one are the first ones mirrored: they have the
     noise level of the state, which zeros would not, and wrapping would join the end to the start.
     """
-    if spin < 0:
-        raise ValueError(f"spin must be 0 or more, not {spin}.")
     u = keyed.uniform(seed, torch.arange(calls), stream=_SPIN)
     shifts = iter((u * spin).long().tolist())
 
     def shifted(x: Tensor, at: At) -> Tensor:
         shift = next(shifts)
-        if min(x.shape[2:]) <= shift:
-            raise ValueError(f"spin = {spin} is too far for a signal of shape {list(x.shape)}.")
         mirrored = F.pad(x, (shift, 0) * (x.ndim - 2), mode="reflect")
         x0 = estimate(mirrored, at)
         for dim in range(2, x.ndim):

@@ -120,8 +120,8 @@ class Solver(ABC):
 
     trailing: evenly in t. leading: DDIM's own grid on a table of T betas, every (T // steps)-th
     index from the first, so that it begins below t = 1. log_snr: evenly in log-SNR. karras: evenly
-    in (sigma / alpha)^(1 / 7) (Karras et al. 2022). The last two aim at t = 1 / T, and
-    go on to 0 in the same step.
+    in (sigma / alpha)^(1 / 7) (Karras et al. 2022). The last two are even from t = 1 to 1 / T, or
+    within `LOG_SNR_RANGE` where a schedule reaches beyond it; the last step goes on to 0.
     """
 
     steps: int

@@ -31,11 +31,12 @@ _DIGEST = re.compile(rb'(?<=\\"sha256\\": \\")[0-9a-f]{64}(?=\\")')
 def write(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
     """Write contiguous CPU `tensors` and a `description` that JSON can hold, or nothing."""
     text = json.dumps({"sha256": _NO_DIGEST, "format": FORMAT, **description})
-    data = pack_tensors(tensors, {_KEY: text})
-    end = _header_end(data)
-    digest = _sha256(data[:end], data[end:])
+    data = bytearray(pack_tensors(tensors, {_KEY: text}))
+    found = _DIGEST.search(data, 0, _header_end(data))
+    assert found is not None  # the zeros, which what follows puts the digest in place of
+    data[slice(*found.span())] = _sha256(data).encode()
     with written_aside(path) as aside:
-        aside.write_bytes(_DIGEST.sub(digest.encode(), data[:end], count=1) + data[end:])
+        aside.write_bytes(data)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -55,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     end = _header_end(data)
     found = _DIGEST.search(data, 0, end)
     blank = _DIGEST.sub(_NO_DIGEST.encode(), data[:end], count=1)
-    if found is None or _sha256(blank, data[end:]) != found.group().decode():
+    if found is None or _sha256(blank, memoryview(data)[end:]) != found.group().decode():
         raise UserError(f"{path} is damaged (its checksum is wrong): get or make it again.")
     description: dict[str, Any] = json.loads(metadata[_KEY])
     del description["sha256"]
@@ -84,11 +85,11 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
     return header
 
 
-def _header_end(data: bytes) -> int:
+def _header_end(data: bytes | bytearray) -> int:
     return 8 + int.from_bytes(data[:8], "little")
 
 
-def _sha256(*parts: bytes) -> str:
+def _sha256(*parts: bytes | bytearray | memoryview) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -36,7 +36,16 @@ from typing import Annotated
 import typer
 
 from mmdiff.cli import run
-from mmdiff.options import DataDir, Device, DeviceOption, SampleRate, Seconds, Stereo
+from mmdiff.options import (
+    BatchSize,
+    DataDir,
+    Device,
+    DeviceOption,
+    LearningRate,
+    SampleRate,
+    Seconds,
+    Stereo,
+)
 from mmdiff.training.audio import PRESET, train_audio
 
 
@@ -55,6 +64,8 @@ def main(
     out: Annotated[Path, typer.Option(help="A folder of this run's own.")] = Path("runs/audio_v"),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = PRESET.epochs,
     steps: Annotated[int | None, typer.Option(min=1, help="In place of epochs.")] = None,
+    batch: BatchSize = None,
+    lr: LearningRate = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: DeviceOption = Device.auto,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -71,6 +82,8 @@ def main(
         stereo=stereo,
         epochs=epochs,
         steps=steps,
+        batch=batch,
+        lr=lr,
         resume=resume,
         device=device.value,
         seed=seed,

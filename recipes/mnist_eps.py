@@ -22,8 +22,8 @@ The folder `--out` gets
     reverse.png         the reverse process: the start, steps on the way (200, 500, ...), the end
     reverse.gif         the same, animated
     losses.csv          the loss as it fell; validation.csv: by noise level, on held-out images
-    progress/           after each epoch: x0, noised at several t, and the denoised estimate
-    samples/            after each epoch: samples by a fast solver
+    progress/           every epoch or few: x0, noised at several t, and the denoised estimate
+    samples/            as often: samples by a fast solver
     tensorboard/        all of this to watch while it runs
     resume/             what --resume needs to go on, exactly, after Ctrl-C, a crash or a kill
 """
@@ -36,7 +36,7 @@ from typing import Annotated
 import typer
 
 from mmdiff.cli import run
-from mmdiff.options import DataDir, Device, DeviceOption, PresetName
+from mmdiff.options import BatchSize, DataDir, Device, DeviceOption, LearningRate, PresetName
 from mmdiff.training.images import train_images
 
 
@@ -49,6 +49,8 @@ def main(
     out: Annotated[Path, typer.Option(help="A folder of this run's own.")] = Path("runs/mnist_eps"),
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the preset's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="In place of epochs.")] = None,
+    batch: BatchSize = None,
+    lr: LearningRate = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: DeviceOption = Device.auto,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -61,6 +63,8 @@ def main(
         data_dir=data_dir,
         epochs=epochs,
         steps=steps,
+        batch=batch,
+        lr=lr,
         resume=resume,
         device=device.value,
         seed=seed,

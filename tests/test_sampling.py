@@ -63,6 +63,20 @@ def test_a_batch_is_its_samples(model: Diffusion, solver: Solver) -> None:
     assert (whole[1] - whole[4]).abs().max() > 1e-2  # the same label, other noise
 
 
+@pytest.mark.parametrize("batch", [1, 3, 5, 9])
+def test_in_parts_it_is_the_same(model: Diffusion, batch: int) -> None:
+    settings: Any = {"guidance": 2.0, "clip": (-1, 1), "spin": 3, "label": torch.arange(5) % 3}
+    seen: list[int] = []
+    whole = mmdiff.sample(model, SHAPE, DDIM(4), 3, **settings)
+    parts = sampling.in_parts(
+        model, SHAPE, DDIM(4), 3, batch=batch, on_step=lambda i, *_: seen.append(i), **settings
+    )
+    found = list(parts)
+    assert [len(part) for part in found] == [min(batch, 5 - at) for at in range(0, 5, batch)]
+    assert seen == [0, 1, 2, 3] * len(found)
+    torch.testing.assert_close(torch.cat(found), whole, rtol=0, atol=1e-5)
+
+
 def test_initial_noise_is_keyed_by_sample(model: Diffusion) -> None:
     x = keyed.normal(3, torch.arange(10, 15), -1, SHAPE[1:])
     given = mmdiff.sample(model, SHAPE, DDIM(4), noise=x)
@@ -313,8 +327,10 @@ def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None
     ("shape", "arguments", "words"),
     [
         ((4, 1, 4), {"clip": (1.0, -1.0)}, "clip must be a range"),
-        ((4, 1, 4), {"spin": -1}, "spin must be 0 or more"),
-        ((4, 1, 2), {"spin": 1000}, "too far for a signal"),
+        ((4, 1, 4), {"spin": -1}, r"spin must be in 0 \.\. 4 for a signal"),
+        ((4, 1, 2), {"spin": 3}, r"spin must be in 0 \.\. 2 for a signal"),
+        ((4, 3), {"spin": 1}, r"spin must be in 0 \.\. 0 for a signal"),
+        ((4, 1, 4), {"noise": torch.zeros(4, 1, 4, device="meta")}, "noise is on meta, .* on cpu"),
         ((4,), {}, r"shape must be all of \[batch, channels, \*spatial\]"),
         ((0, 1, 4), {}, "shape must be"),
         ((4, 1, 4), {"noise": torch.zeros(1, 1, 4)}, r"noise has shape \[1, 1, 4\]"),

@@ -96,7 +96,11 @@ def _download(root: Path, folder: Path) -> None:
             whole = aside / folder.name
             _unpack(Path(archive), whole)
             folder.parent.mkdir(exist_ok=True)
-            whole.replace(folder)
+            try:
+                whole.replace(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
     except Exception as error:  # every layer below has errors of its own
         reason = shorten(str(error).strip() or repr(error), 120)
         raise UserError(

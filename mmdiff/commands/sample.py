@@ -80,10 +80,10 @@ def sample(
     """
     from tqdm import tqdm
 
-    import mmdiff
     from mmdiff.notes import generated
     from mmdiff.opening import choose_samples, open_model
     from mmdiff.outputs import Destination
+    from mmdiff.sampling import in_parts
     from mmdiff.writers import PictureWriter, SoundWriter, Writer
 
     destination = None if out is None else Destination.parse(out)
@@ -109,19 +109,18 @@ def sample(
             writer.step(i, x)
             bar.update()
 
-        for first in range(0, wanted.count, size):
-            x = mmdiff.sample(
-                opened.model,
-                (min(size, wanted.count - first), *info.shape),
-                opened.solver,
-                seed=seed,
-                guidance=opened.guidance,
-                on_step=on_step,
-                first=first,
-                clip=None if opened.sound else info.data_range,
-                spin=opened.spin,
-                **wanted.conditions(first, size),
-            )
+        for x in in_parts(
+            opened.model,
+            (wanted.count, *info.shape),
+            opened.solver,
+            seed,
+            batch=size,
+            guidance=opened.guidance,
+            on_step=on_step,
+            clip=None if opened.sound else info.data_range,
+            spin=opened.spin,
+            **wanted.conditions(),
+        ):
             writer.batch(x)
     writer.finish()
     print(f"wrote {destination.path}")

@@ -10,11 +10,13 @@ import typer
 
 from mmdiff.errors import UserError
 from mmdiff.options import (
+    BatchSize,
     Channels,
     DataDir,
     Device,
     DeviceOption,
     FrontEndOption,
+    LearningRate,
     PresetName,
     SampleRate,
     Seconds,
@@ -49,6 +51,8 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimiser steps, in place of epochs.")
     ] = None,
+    batch: BatchSize = None,
+    lr: LearningRate = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -100,6 +104,8 @@ def train(
         "data_dir": data_dir,
         "epochs": epochs,
         "steps": steps,
+        "batch": batch,
+        "lr": lr,
         "resume": resume,
         "device": device.value,
         "seed": seed,

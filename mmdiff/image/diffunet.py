@@ -17,6 +17,15 @@ _LARGEST = 512  # beyond it the network cuts an image into tiles that know nothi
 _SMALLEST = 12  # below it there is too little image to reflect
 
 
+def check_sides(height: int, width: int) -> None:
+    """Raises ValueError for images of a size that the network cannot take."""
+    if not _SMALLEST <= min(height, width) <= max(height, width) <= _LARGEST:
+        raise ValueError(
+            f"DiffUNet takes images of {_SMALLEST} to {_LARGEST} pixels a side, "
+            f"not {height}x{width}."
+        )
+
+
 class DiffUNet(nn.Module):
     """`deepinv.models.DiffUNet` behind the backbone contract, without labels.
 
@@ -59,11 +68,7 @@ class DiffUNet(nn.Module):
             ValueError: a side below 12 or above 512.
         """
         height, width = x.shape[-2:]
-        if not _SMALLEST <= min(height, width) <= max(height, width) <= _LARGEST:
-            raise ValueError(
-                f"DiffUNet takes images of {_SMALLEST} to {_LARGEST} pixels a side, "
-                f"not {height}x{width}."
-            )
+        check_sides(height, width)
         below, beside = -height % _MULTIPLE, -width % _MULTIPLE
         top, left = below // 2, beside // 2
         padded = F.pad(x.float(), (left, beside - left, top, below - top), mode="reflect")

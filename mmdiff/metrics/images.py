@@ -17,7 +17,7 @@ from mmdiff.image.datasets import Images, open_images
 from mmdiff.metrics.frechet import frechet_distance, training_part
 from mmdiff.metrics.judge import DigitJudge, load_judge, run_judge
 from mmdiff.metrics.neighbours import QUANTILES, Neighbours, compare_neighbours
-from mmdiff.sampling import sample
+from mmdiff.sampling import in_parts
 from mmdiff.solvers import Solver
 
 
@@ -149,22 +149,17 @@ def sample_digits(
     info = _digit_info(model)
     count = len(labels)
     low, high = info.data_range
-    device = next(model.parameters()).device
-    parts = []
+    given: Any = {"label": labels} if info.labels else {}
+    parts = in_parts(
+        model, (count, *DigitJudge.shape), solver, seed, batch=batch, guidance=guidance,
+        clip=info.data_range, **given,
+    )  # fmt: skip
+    digits = []
     with tqdm(total=count, unit="digit", disable=not progress) as bar:
-        for first in range(0, count, batch):
-            size = min(batch, count - first)
-            shape = (size, *DigitJudge.shape)
-            cond: dict[str, Any] = {}
-            if info.labels:
-                cond["label"] = labels[first : first + size].to(device)
-            x = sample(
-                model, shape, solver, seed,
-                guidance=guidance, first=first, clip=info.data_range, **cond,
-            )  # fmt: skip
-            parts.append(x.float().cpu().sub(low).div((high - low) / 2).sub(1).clamp(-1, 1))
-            bar.update(size)
-    return torch.cat(parts), labels if info.labels else None
+        for x in parts:
+            digits.append(x.float().cpu().sub(low).div((high - low) / 2).sub(1).clamp(-1, 1))
+            bar.update(len(x))
+    return torch.cat(digits), labels if info.labels else None
 
 
 def _digit_info(model: Diffusion) -> Any:

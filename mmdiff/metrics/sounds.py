@@ -17,7 +17,7 @@ from mmdiff.errors import UserError
 from mmdiff.guidance import Guidance
 from mmdiff.metrics.frames import FrameReport, evaluate_frames
 from mmdiff.metrics.loudness import LEVELS, Levels, measure_levels
-from mmdiff.sampling import sample
+from mmdiff.sampling import in_parts
 from mmdiff.solvers import Solver
 from mmdiff.training.runs import evenly, take_turns
 
@@ -156,21 +156,14 @@ def sample_sounds(
         cond: its conditions by name, int64 [count] each.
     """
     info = known_info(model)
-    device = next(model.parameters()).device
-    parts = []
+    settings: dict[str, Any] = {"guidance": guidance, "spin": spin, **cond}
+    parts = in_parts(model, (count, *info.shape), solver, seed, batch=batch, **settings)
+    sounds = []
     with tqdm(total=count, unit="clip", disable=not progress) as bar:
-        for first in range(0, count, batch):
-            size = min(batch, count - first)
-            some: dict[str, Any] = {
-                name: classes[first : first + size].to(device) for name, classes in cond.items()
-            }
-            x = sample(
-                model, (size, *info.shape), solver, seed,
-                guidance=guidance, first=first, spin=spin, **some,
-            )  # fmt: skip
-            parts.append(x.float().cpu() / info.data_range[1])
-            bar.update(size)
-    return torch.cat(parts)
+        for x in parts:
+            sounds.append(x.float().cpu() / info.data_range[1])
+            bar.update(len(x))
+    return torch.cat(sounds)
 
 
 def known_info(model: Diffusion) -> Any:

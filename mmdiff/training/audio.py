@@ -120,6 +120,8 @@ def train_audio(
     stereo: bool = False,
     epochs: int | None = None,
     steps: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
     resume: bool = False,
     device: str = "auto",
     seed: int = 0,
@@ -135,6 +137,7 @@ def train_audio(
         stereo: two channels of sound instead of one.
         epochs: instead of the preset's.
         steps: optimiser steps, instead of whole epochs.
+        batch, lr: samples in a step, and the learning rate at its highest; instead of the preset's.
         resume: go on with the run in `out`.
         device: "auto", "cpu" or "cuda".
         seed: of everything random.
@@ -160,7 +163,9 @@ def train_audio(
             f"the front end {frontend} takes {factor:,} samples at a time, and a clip has only "
             f"{data.shape[1]:,}: use one with a smaller number, or longer clips."
         )
-    config, length = configure(recipe.training, len(data), epochs or recipe.epochs, steps, seed)
+    config, length = configure(
+        recipe.training, len(data), epochs or recipe.epochs, steps, seed, batch, lr
+    )
     model = recipe.model(data, frontend, seed)
     info = Info(
         data.shape,

@@ -14,7 +14,7 @@ from mmdiff import noise
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import Images, open_images
-from mmdiff.image.diffunet import DiffUNet
+from mmdiff.image.diffunet import DiffUNet, check_sides
 from mmdiff.image.pictures import (
     grid,
     progress_picture,
@@ -64,11 +64,19 @@ class ImagePreset:
     training: dict[str, Any] = field(default_factory=dict)
 
     def model(self, data: Images, seed: int) -> Diffusion:
-        """A fresh model for the shape and labels of `data`, the same for the same seed."""
+        """A fresh model for the shape and labels of `data`, the same for the same seed.
+
+        Raises:
+            UserError: pictures of a size that the network cannot take.
+        """
         channels, *sides = data.shape
         torch.manual_seed(seed)
         backbone: nn.Module
         if self.network == "diffunet":
+            try:
+                check_sides(*sides)
+            except ValueError as error:
+                raise UserError(f"{error} Use --preset fast.") from error
             backbone = DiffUNet(channels, channels)
         else:
             conditions = {"label": len(data.labels)} if data.labels else None
@@ -123,6 +131,8 @@ def train_images(
     size: int | None = None,
     epochs: int | None = None,
     steps: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
     resume: bool = False,
     device: str = "auto",
     seed: int = 0,
@@ -136,6 +146,7 @@ def train_images(
         data_dir, size: see `open_images`.
         epochs: instead of the preset's.
         steps: optimiser steps, instead of whole epochs.
+        batch, lr: samples in a step, and the learning rate at its highest; instead of the preset's.
         resume: go on with the run in `out`.
         device: "auto", "cpu" or "cuda".
         seed: of everything random.
@@ -148,7 +159,9 @@ def train_images(
     recipe = PRESETS[preset]
     data = open_images(dataset, "train", data_dir, size)
     held_out = open_images(dataset, "test", data_dir, size)
-    config, length = configure(recipe.training, len(data), epochs or recipe.epochs, steps, seed)
+    config, length = configure(
+        recipe.training, len(data), epochs or recipe.epochs, steps, seed, batch, lr
+    )
     made = {"preset": preset, **length}
     model = recipe.model(data, seed)
     labels = data.labels if "label" in getattr(model.backbone, "conditions", {}) else ()

@@ -39,6 +39,10 @@ class Journal:
         self._board.add_scalar("train/lr", lr, step)
         self._board.add_scalar("train/samples_per_second", rate, step)
 
+    def gradient(self, step: int, norm: float) -> None:
+        """The norm of the gradient of step `step`, before it was clipped, to TensorBoard."""
+        self._board.add_scalar("train/gradient_norm", norm, step)
+
     def validation(self, step: int, levels: dict[float, float]) -> None:
         """The validation loss at each noise level t."""
         for t, loss in levels.items():

@@ -18,7 +18,7 @@ from mmdiff.audio.pictures import gallery
 from mmdiff.audio.sound import write
 from mmdiff.image.pictures import save_png
 from mmdiff.notes import generated
-from mmdiff.sampling import sample
+from mmdiff.sampling import in_parts
 from mmdiff.solvers import SOLVERS, Solver
 from mmdiff.training.checkpoints import Info
 from mmdiff.training.runs import sample_names, take_turns
@@ -91,12 +91,12 @@ def draw(trainer: Trainer, count: int) -> Tensor:
     As many at a time as training sees.
     """
     info = trainer.info
-    turns = take_turns(classes(info), count)
     solver, settings = _method(info)
-    groups = torch.arange(count).split(trainer.config.batch)
+    settings |= take_turns(classes(info), count)
+    batch = trainer.config.batch
     bar = tqdm(
         desc="drawing samples",
-        total=len(groups) * solver.steps,
+        total=-(-count // batch) * solver.steps,
         unit="step",
         leave=False,
         delay=2,
@@ -106,15 +106,12 @@ def draw(trainer: Trainer, count: int) -> Tensor:
     def on_step(i: int, t: float, x: Tensor, x0: Tensor) -> None:
         bar.update()
 
-    parts = []
     with trainer.averaged(), bar:
-        for places in groups:
-            given: dict[str, Any] = {name: turn[places] for name, turn in turns.items()}
-            shape = (len(places), *info.shape)
-            seed, first = trainer.config.seed, int(places[0])
-            given |= {"first": first, "on_step": on_step, **settings}
-            parts.append(waveforms(sample(trainer.model, shape, solver, seed, **given), info))
-    return torch.cat(parts)
+        parts = in_parts(
+            trainer.model, (count, *info.shape), solver, trainer.config.seed, batch=batch,
+            on_step=on_step, **settings,
+        )  # fmt: skip
+        return torch.cat([waveforms(part, info) for part in parts])
 
 
 def waveforms(x: Tensor, info: Info) -> Tensor:

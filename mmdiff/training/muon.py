@@ -22,8 +22,8 @@ class Muon(torch.optim.AdamW):
     The averaged gradient of a matrix is replaced by the nearest orthogonal one before the step is
     taken, so that rare directions are learned as fast as common ones. A kernel of a convolution is
     the matrix [out, in * positions]. Embeddings, vectors and what has less than 16 rows or columns,
-    such as the last convolution, are AdamW's. Updates are scaled to the size of AdamW's (Liu et al.
-    2025), so that one learning rate suits both.
+    such as the last convolution of a network for images, are AdamW's. Updates are scaled to the
+    size of AdamW's (Liu et al. 2025), so that one learning rate suits both.
 
     Args:
         model: whose parameters are trained.

@@ -10,11 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdiff.errors import UserError
 from mmdiff.training.config import TrainingConfig
 
 
 def configure(
-    training: Mapping[str, Any], items: int, epochs: int, steps: int | None, seed: int
+    training: Mapping[str, Any],
+    items: int,
+    epochs: int,
+    steps: int | None,
+    seed: int,
+    batch: int | None = None,
+    lr: float | None = None,
 ) -> tuple[TrainingConfig, dict[str, Any]]:
     """The settings of a run over `items` items, and what a checkpoint says of its length.
 
@@ -24,12 +31,20 @@ def configure(
         epochs: passes over the data, which leave out what does not fill a batch.
         steps: optimiser steps, instead of whole epochs.
         seed: of everything random.
+        batch, lr: instead of those in `training`.
+
+    Raises:
+        UserError: settings that no run can have.
     """
-    batch = training["batch"]
-    total = steps or epochs * max(1, items // batch)
-    warmup = min(training.get("warmup", 0), total // 10)
-    config = TrainingConfig(steps=total, seed=seed, **{**training, "warmup": warmup})
-    return config, {"epochs": round(total * batch / items, 2), "seed": seed}
+    chosen = {name: value for name, value in (("batch", batch), ("lr", lr)) if value is not None}
+    training = {**training, **chosen}
+    total = steps or epochs * max(1, items // training["batch"])
+    training["warmup"] = min(training.get("warmup", 0), total // 10)
+    try:
+        config = TrainingConfig(steps=total, seed=seed, **training)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return config, {"epochs": round(total * config.batch / items, 2), "seed": seed, **chosen}
 
 
 def looks(steps: int, epoch: int) -> int:

@@ -96,7 +96,7 @@ class Trainer:
             raise UserError(
                 f"a batch of {config.batch} cannot be shared evenly by {world} processes "
                 f"x {config.accumulate} parts: start another number of processes, or choose a "
-                f"batch that is a multiple of {world * config.accumulate}."
+                f"--batch that is a multiple of {world * config.accumulate}."
             )
         describe(model, info)  # what cannot be saved is found out before it is trained
         self.data, self.validation = data, validation
@@ -122,6 +122,7 @@ class Trainer:
                 self._state, self.model, self.optimizer.optimizer, self.ema, self._settings()
             )
         self._saved = self.progress.step
+        self._norm: Tensor | None = None  # of the last gradient, before it was clipped
         self.journal: Journal | None = None
         if self.is_main:
             with self.writing():
@@ -256,7 +257,7 @@ class Trainer:
                 self.accelerator.backward(loss)
             total += loss.detach()
         if config.clip is not None:
-            self.accelerator.clip_grad_norm_(self.trained.parameters(), config.clip)
+            self._norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema is not None:
@@ -297,12 +298,14 @@ class Trainer:
             lr = learning_rate(self.config, step - 1)
             minutes = self.progress.minutes + seconds / 60
             self.journal.losses(step, step / self.order.steps_per_epoch, minutes, lr, loss, rate)
+            if self._norm is not None:
+                self.journal.gradient(step, float(self._norm))
 
     def _diverged(self, step: int) -> UserError:
         kept = f", and another --out: {self.out} keeps what step {self._saved} had reached"
         return UserError(
             f"training diverged before step {step}, where the loss or the weights are no longer "
-            "numbers: begin again with another --seed or a lower `lr` of TrainingConfig"
+            "numbers: begin again with another --seed or a lower --lr"
             f"{kept if self._saved else ''}."
         )
 

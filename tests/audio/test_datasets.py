@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 import wave
 import zipfile
@@ -256,6 +257,22 @@ def test_missing_digits_are_downloaded_once(
     assert not list(tmp_path.rglob("*evil*"))
     server.clear()
     assert len(open_sounds("fsdd", "train", tmp_path / "data")) == 2700
+
+
+def test_another_process_may_be_faster(
+    tmp_path: Path, server: list[bytes], archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that find no data both download them, and the second finds those of the first."""
+    server.append(archive)
+    unpack = fsdd._unpack
+
+    def late(packed: Path, folder: Path) -> None:
+        unpack(packed, folder)
+        shutil.copytree(folder, tmp_path / "fsdd" / "recordings")
+
+    monkeypatch.setattr(fsdd, "_unpack", late)
+    assert len(open_sounds("fsdd", "test", tmp_path)) == 300
+    assert [path.name for path in tmp_path.iterdir()] == ["fsdd"]
 
 
 def test_a_download_that_is_not_whole_leaves_nothing(

@@ -94,8 +94,8 @@ def test_no_memory_is_one_sentence(
     [
         (("sample", "digits"), "use a smaller --batch."),
         (("evaluate", "digits"), "use a smaller --batch."),
-        (("train",), "use --preset fast, or a smaller --size for pictures, or fewer --seconds or "
-         "--channels for sound."),
+        (("train",), "use a smaller --batch, or --preset fast, or a smaller --size for "
+         "pictures, or fewer --seconds or --channels for sound."),
         (("info", "digits"), "close other programs."),
         (("spectrogram", "a.wav"), "close other programs."),
     ],
@@ -121,8 +121,8 @@ def test_no_memory_is_cured_by_what_the_command_has(
 @pytest.mark.parametrize(
     ("recipe", "cure"),
     [
-        ("mnist_eps", "use --preset fast."),
-        ("audio_v", "use fewer --seconds or --channels for sound."),
+        ("mnist_eps", "use a smaller --batch, or --preset fast."),
+        ("audio_v", "use a smaller --batch, or fewer --seconds or --channels for sound."),
     ],
 )
 def test_so_it_is_in_recipes(monkeypatch: pytest.MonkeyPatch, recipe: str, cure: str) -> None:

@@ -70,6 +70,22 @@ def test_makes_a_model_of_pictures_that_sample_takes(run: Any, pictures: Path) -
     assert run(*options, "--resume").code == 0
 
 
+def test_batch_and_learning_rate_in_place_of_the_presets(run: Any, pictures: Path) -> None:
+    options = ("train", "--dataset", f"folder:{pictures}", "--steps", 1, "--device", "cpu")
+    assert run(*options, "--batch", 8, "--lr", 0.01).code == 0
+    made = mmdiff.load("runs/pictures/model.safetensors").info.made
+    assert (made["batch"], made["lr"]) == (8, 0.01)
+    run(*options, "--resume", "--batch", 8, "--lr", 0.02).refused("lr 0.01, not 0.02")
+    for wrong in (0, -1, "nan"):
+        run(*options, "--out", "other", "--lr", wrong).refused("lr must be above 0")
+    assert not Path("other").exists()
+
+
+def test_pictures_that_the_thesis_network_cannot_take(run: Any, pictures: Path) -> None:
+    options = ("--dataset", f"folder:{pictures}", "--preset", "thesis", "--device", "cpu")
+    run("train", *options).refused("12 to 512 pixels", "not 8x8", "--preset fast")
+
+
 def test_makes_a_model_of_sounds_that_sample_takes(run: Any, sounds: Path) -> None:
     options = (
         *("train", "--dataset", f"folder:{sounds}", "--steps", 1, "--device", "cpu"),
@@ -86,6 +102,7 @@ def test_makes_a_model_of_sounds_that_sample_takes(run: Any, sounds: Path) -> No
 
 def test_names_and_options_go_to_their_engine(run: Any, called: list[Any]) -> None:
     shared = {"data_dir": None, "epochs": None, "steps": None, "resume": False}
+    shared |= {"batch": None, "lr": None}
     shared |= {"device": "auto", "seed": 0}
     assert run("train").code == 0
     mnist = {"dataset": "mnist", "out": Path("runs/mnist"), "preset": "fast"}

@@ -87,6 +87,7 @@ def test_a_model_without_conditions_has_no_labels(
 ) -> None:
     """Though its data have: who samples from it or judges it asks for none."""
     monkeypatch.setattr(images, "DiffUNet", lambda *channels: UNet(2, *channels, (16, 16), 1))
+    monkeypatch.setattr(images, "check_sides", lambda *sides: None)
     monkeypatch.setitem(PRESETS, "tiny", replace(TINY, network="diffunet"))
     model = load(train_images("tiny", dataset, tmp_path, steps=1, device="cpu"))
     assert model.info.labels == ()
@@ -123,6 +124,7 @@ def test_the_thesis_experiment(monkeypatch: pytest.MonkeyPatch, dataset: str) ->
         return nn.Identity()
 
     monkeypatch.setattr(images, "DiffUNet", network)
+    monkeypatch.setattr(images, "check_sides", lambda *sides: None)
     model = preset.model(open_images(dataset), seed=0)
     assert made == [(3, 3)]
     assert model.schedule == LinearBeta(timesteps=1000, beta_start=1e-4, beta_end=0.02)

@@ -47,6 +47,14 @@ def vector(tensors: dict[str, torch.Tensor], prefix: str = "") -> torch.Tensor:
     return torch.cat([tensors[name].detach().flatten() for name in names])
 
 
+def launch(environment: dict[str, str], *arguments: str) -> None:
+    """Run to the end in two processes; what they said is part of a failure."""
+    done = subprocess.run(
+        [*LAUNCH, *arguments], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def wait_for_save(process: subprocess.Popen[bytes], file: Path, before: float) -> None:
     while process.poll() is None and not (file.exists() and file.stat().st_mtime > before):
         time.sleep(0.01)
@@ -81,8 +89,7 @@ def test_killed_runs_go_on_exactly(tmp_path: Path, environment: dict[str, str]) 
 
 def test_two_processes_train_as_one(tmp_path: Path, environment: dict[str, str]) -> None:
     out = tmp_path / "two"
-    command = [*LAUNCH, str(DRIVER), str(out), "--steps", "4", "--accumulate", "2"]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=280)
+    launch(environment, str(DRIVER), str(out), "--steps", "4", "--accumulate", "2")
     trainer(tmp_path / "one", steps=4, accumulate=2).fit()
     tensors, description = state(out)
     expected, expected_description = state(tmp_path / "one")
@@ -99,8 +106,7 @@ def test_two_processes_train_as_one(tmp_path: Path, environment: dict[str, str])
     for row, expected_row in zip(rows[1:], expected_rows[1:], strict=True):
         assert float(row[-1]) == pytest.approx(float(expected_row[-1]), rel=1e-3)
     # Two go on with it, and one with what two began.
-    resumed = [*command[:-4], "--steps", "5", "--accumulate", "2", "--resume"]
-    subprocess.run(resumed, env=environment, check=True, capture_output=True, timeout=280)
+    launch(environment, str(DRIVER), str(out), "--steps", "5", "--accumulate", "2", "--resume")
     assert state(out)[1]["step"] == 5
     trainer(out, resume=True, steps=6, accumulate=2).fit()
     assert state(out)[1]["step"] == 6
@@ -136,9 +142,9 @@ def test_the_recipe_in_two_processes(tmp_path: Path, environment: dict[str, str]
         pixels = bytes(base + draw.randrange(-40, 40) for _ in range(64))
         Image.frombytes("L", (8, 8), pixels).save(folder / f"{index}.png")
     dataset, two = f"folder:{pictures}", tmp_path / "two"
-    recipe = [str(ROOT / "recipes" / "mnist_eps.py"), "--preset", "fast", "--dataset", dataset]
+    recipe = str(ROOT / "recipes" / "mnist_eps.py")
     options = ["--steps", "1", "--out", str(two), "--device", "cpu"]
-    subprocess.run([*LAUNCH, *recipe, *options], env=environment, check=True, timeout=280)
+    launch(environment, recipe, "--preset", "fast", "--dataset", dataset, *options)
     train_images("fast", dataset, tmp_path / "one", steps=1, device="cpu")
     tensors, expected = state(two)[0], state(tmp_path / "one")[0]
     assert tensors.keys() == expected.keys()
