@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,10 @@ def spread(quartiles: list[float]) -> str:
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
-def markdown(title: str, head: list[str], rows: list[list[str]]) -> str:
-    marks = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join([title, "", *(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))])
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A table; the first `left` columns to the left, the others, numbers, to the right."""
+    marks = ["---"] * left + ["---:"] * (len(head) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))
 
 
 def table(found: dict[str, Any]) -> str:
@@ -74,21 +75,18 @@ def table(found: dict[str, Any]) -> str:
     blocks = [
         "# Front ends of sound",
         about,
+        "Speed-up over the same network on raw sound: median (quartiles), and median / p.",
         markdown(
-            "Speed-up over the same network on raw sound: median (quartiles), and median / p.",
             [*head, *MAIN, *(f"peak of {work}, MiB" for work in MAIN[:2])],
             faster,
         ),
+        "What the forward pass spends, ms; its speed-up / p, and what arithmetic would allow.",
         markdown(
-            "What the forward pass spends, ms; its speed-up / p, and what arithmetic would allow.",
             [*head, "forward", *PARTS, "speed-up / p", "by arithmetic"],
             where,
         ),
-        markdown(
-            f"Time of {PEER} over ours behind a learned convolution of the same p.",
-            [*head, *MAIN],
-            peers,
-        ),
+        f"Time of {PEER} over ours behind a learned convolution of the same p.",
+        markdown([*head, *MAIN], peers),
     ]
     return "\n\n".join(blocks) + "\n"
 

@@ -25,8 +25,9 @@ def section(found: dict[str, Any]) -> str:
     """A heading, the table of all rows under all names that any of them has, and the sentences."""
     names = list(dict.fromkeys(name for row in found["rows"] for name in row))
     rows = [[cell(row.get(name)) for name in names] for row in found["rows"]]
-    what = markdown(found["what"], names, rows) if rows else found["what"]
-    blocks = [f"## {found['title']}", what]
+    blocks = [f"## {found['title']}", found["what"]]
+    if rows:
+        blocks.append(markdown(names, rows))
     if found["notes"]:
         blocks.append("\n".join(f"- {note}" for note in found["notes"]))
     return "\n\n".join(blocks)

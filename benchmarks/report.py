@@ -16,16 +16,16 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from frontend_quality import FRONTENDS
 from report_claims import missing, named, verdicts
 from report_data import VARIANTS
 from report_files import COMMANDS, Found, Study, gather
 from report_plots import draw_artefacts, draw_quality
-from report_rules import RULES, races
+from report_rules import RULES, listed, races
 from report_spectrograms import draw_spectrograms
 from report_tables import (
     artefact_table,
     denoiser_table,
-    interval_table,
     quality_table,
     race_table,
     speed_table,
@@ -51,15 +51,18 @@ so that something may repeat every p samples where in real sound nothing does.
 
 READING = """
 - **p**: samples for each position that the network sees; of the STFT its hop.
+- **Levels**: of the U-Net, which has more where the sequence is longer; its size is much the same.
 - **Clips a second in training**, on the machine named above: of all front ends measured in turns,
-  so they compare. **Steps**: those that fit into the minutes at this pace.
+  so they compare, to about 5%. **Steps**: those that fit into the minutes at this pace. Beside
+  other work training took{taken} minutes for them, which changes nothing in the networks.
 - **Fréchet / floor**: the distance of samples from test clips, in the features of a judge trained
   on real clips, over that of as many training clips; 1 would be as near as real ones. Ratios of
   different numbers of samples do not compare. **Labels right**: what the judge reads in the
   samples as it was asked for{real}.
-- **Tilt**: how far the mean spectra of samples and test clips are apart.
+- **Tilt**: how far the mean spectra of samples and test clips are apart{floors}.
 - **Validation loss**: of v, on held-out clips, the mean over noise levels t and at each.
-- **Spurs**: tones at multiples of the sample rate / p, their power over that of the sound.
+- **Spurs**: tones at multiples of the sample rate / p, their power over that of the sound; clips
+  that are quiet around them count for more (`mmdiff.metrics.periodic`).
   **Phase variance**: a loudness that differs between the places in a frame, as the variance of the
   power over its squared mean. **Coherence**: parts of the spectrum that are images of others, so
   many times the sample rate / p away, however loud; summed over images, so it may exceed 0. Each is
@@ -89,7 +92,7 @@ faster one takes more steps; samples are drawn by 25 steps of DDIM, without guid
 averaged weights. Artefacts are what all samples have in common at their own place mod p
 (`mmdiff.metrics.periodic`), which real clips, cut anywhere, do not have; intervals are from a
 bootstrap over clips (`mmdiff.metrics.aliasing`). Image rejection and shift error ask the denoiser
-itself (`mmdiff.metrics.equivariance`).
+itself (`mmdiff.metrics.equivariance`). A learned convolution begins as the MDCT of its stride.
 """.strip()
 
 LIMITS = """
@@ -104,6 +107,12 @@ LIMITS = """
   it. But raw sound needs hundreds of megabytes for a call and gigabytes for a training step, which
   the system hands out page by page. Shares of more than 1 p come from these two, not from fewer
   operations.
+- The U-Net behind a longer sequence is deeper: what is said of p is said of the front end and its
+  network together, as the recipe joins them. Behind the STFT it has one level.
+- A U-Net halves its sequence at each level, so that it may leave periods of 2 p, 4 p and so on,
+  raw sound's not excepted; these are not sought. Of raw sound the period of 16 samples is.
+- An artefact counts if it has the same sign in most clips: what follows the sound, with another
+  phase in each clip, is in coherence alone.
 - Two periods p and q can be told apart only in clips of more than about 2 p q samples; in shorter
   ones the control periods of a large p show its own artefacts too.
 - An interval of the bootstrap is over samples of one network; from seed to seed networks differ by
@@ -126,18 +135,17 @@ def title(found: Found, study: Study) -> str:
 
 
 def plots(found: Found, page: Path) -> list[str]:
-    """The two plots, of spoken digits or else of the first data set."""
-    study = found.studies.get("fsdd") or next(iter(found.studies.values()), None)
+    """What plots there are, of each data set."""
     blocks = []
-    for name, draw, alt in (
-        ("frontends_speed_quality.png", draw_quality, "Speed against quality and loss"),
-        ("frontends_speed_aliasing.png", draw_artefacts, "Speed against the level of artefacts"),
-    ):
-        if study and draw(found.folder / name, study):
-            blocks.append(picture(found, page, name, alt))
-        else:
-            blocks.append(f"{alt}: not yet; {missing('frontend_quality.csv')}.")
-    return blocks
+    for dataset, study in found.studies.items():
+        of, end = f" ({named(study)})", "" if dataset == "fsdd" else f"_{dataset}"
+        for name, draw, alt in (
+            ("frontends_speed_quality", draw_quality, "Speed against quality and loss"),
+            ("frontends_speed_aliasing", draw_artefacts, "Speed against the level of artefacts"),
+        ):
+            if draw(found.folder / f"{name}{end}.png", study):
+                blocks.append(picture(found, page, f"{name}{end}.png", alt + of))
+    return blocks or [f"Plots: not yet; {missing('frontend_quality.csv')}."]
 
 
 def folded(summary: str, *blocks: str) -> str:
@@ -154,17 +162,37 @@ def summaries(found: Found) -> list[str]:
 
 
 def reading(found: Found) -> str:
-    study = found.studies.get("fsdd")
-    groups = study.groups.values() if study else ()
-    real = next((one for group in groups if (one := group.values("real_accuracy"))), None)
-    return READING.format(real=f"; of the test clips it reads {real.mean:.0%}" if real else "")
+    """What the columns are, and what real clips have in them."""
+    groups = [group for study in found.studies.values() for group in study.groups.values()]
+    real = next((one for group in groups if (one := group.values("real_accuracy_plain"))), None)
+    taken = [
+        one for group in groups if (values := group.values("minutes_taken")) for one in values.each
+    ]
+    floors = [
+        f"{floor.mean:.1f} dB for training clips of {named(study)}"
+        for study in found.studies.values()
+        if (floor := next(iter(study.groups.values())).values("tilt_floor_plain"))
+    ]
+    return READING.format(
+        real=f"; of the test clips it reads {real.mean:.0%}" if real else "",
+        taken=f" {min(taken):.1f} to {max(taken):.1f}" if taken else " other",
+        floors=f"; {listed(floors)}" if floors else "",
+    )
 
 
-def tables(found: Found) -> list[str]:
+def tables(found: Found, page: Path) -> list[str]:
     """All that was measured of trained networks, and of speed."""
     blocks = []
     if found.speeds:
+        more = ", ".join(
+            f"[{speed.clips}]({link(found.folder / speed.file, page).replace('.json', '.md')})"
+            for speed in found.speeds
+        )
         blocks.append(folded("Speed of one network behind each front end", speed_table(found)))
+        blocks.append(
+            "Steps of sampling, peaks of memory, where the time of a call goes, and "
+            f"audio-diffusion-pytorch's network against ours: clips of {more}."
+        )
     if not found.studies:
         return [*blocks, f"Trained networks: not yet: {missing('frontend_quality.csv')}."]
     for study in found.studies.values():
@@ -184,8 +212,6 @@ def tables(found: Found) -> list[str]:
             blocks += ["How far below plain patching, at the same p:", race_table(study)]
         blocks.append(folded("Loss by noise level, and more of the samples", quality_table(study)))
         blocks.append(folded("What the denoiser itself does, dB", denoiser_table(groups)))
-        summary = "Each network by itself, in dB with the 95% interval of the bootstrap"
-        blocks.append(folded(summary, interval_table(study)))
     return blocks
 
 
@@ -227,12 +253,15 @@ def commands(found: Found) -> str:
     for speed in found.speeds:
         device = " --device cuda" * ("cuda" in speed.file)
         known[speed.file] = (
-            f"python benchmarks/frontend_speed.py --length {speed.about['length']}{device}"
+            f"python benchmarks/frontend_speed.py --length {speed.about['length']} "
+            f"--rounds {speed.about['rounds']}{device}"
         )
     if found.studies:
         known["frontend_quality.csv"] = "`, `".join(
             f"python benchmarks/frontend_quality.py --data-dir data --dataset {name} "
             f"--minutes {study.minutes} --count {study.samples}"
+            + f" --frontends {' '.join(study.groups)}"
+            * (set(study.groups) != set(FRONTENDS))
             for name, study in found.studies.items()
         )
     also = {"frontend_quality.csv": "; also `frontend_sounds/`"}
@@ -261,7 +290,7 @@ def write(found: Found, page: Path) -> str:
         folded("The rules", RULES),
         "## All numbers",
         reading(found),
-        *tables(found),
+        *tables(found, page),
         "### Before training",
         *untrained(found),
         "## How it was measured",

@@ -13,18 +13,16 @@ from report_rules import (
     FAST,
     GAIN,
     NEARLY,
-    NOTHING,
     OPEN,
     REFUTED,
     UNMEASURED,
     WORSE,
     Race,
     Verdict,
-    at_each,
     at_least,
     audible,
+    by_word,
     compared,
-    falls,
     levels_text,
     listed,
     measurable,
@@ -84,10 +82,15 @@ def _per_study(found: Found) -> Iterator[Verdict]:
 
 def _aliases(rule: Callable[[Group], str], found: Found, study: Study) -> tuple[str, str]:
     groups = study.of("patch")
-    words = at_each(groups, rule)
+    words = {p: word for p, group in groups.items() if (word := rule(group)) != UNMEASURED}
     if not words:
         return UNMEASURED, "no patches"
-    return overall(words), f"{levels_text(groups.values())}. {_trained(groups.values())}"
+    each = ", ".join(
+        f"{word} at {listed(str(p) for p in words if words[p] == word)}"
+        for word in dict.fromkeys(words.values())
+    )
+    levels, tilt = levels_text(groups.values()), _trained(groups.values())
+    return overall(words.values()), f"{each}; {levels}. {tilt}"
 
 
 def _trained(groups: Iterable[Group]) -> str:
@@ -109,12 +112,11 @@ def _falls(found: Found, study: Study) -> tuple[str, str]:
     if not small or not large:
         return UNMEASURED, f"{text}; needs p up to {LARGE} and beyond, as `--frontends patch:128`"
     edge = qualities[max(small)]
-    words = []
-    for p in large:
-        if falls(qualities[p], edge):
-            words.append(CONFIRMED)
-        else:
-            words.append(REFUTED if compared(qualities[p], edge) == AS_GOOD else OPEN)
+    verdict = {WORSE: CONFIRMED, AS_GOOD: REFUTED}
+    words = [verdict.get(compared(qualities[p], edge), OPEN) for p in large]
+    already = [str(p) for p in small if compared(edge, qualities[p]) == WORSE]
+    if already:
+        text += f". At {LARGE} it is worse than at {listed(already)} already"
     return overall(words), text
 
 
@@ -123,15 +125,23 @@ def _stft(found: Found, study: Study) -> tuple[str, str]:
     quartiles = found.speed.quartiles("stft", "forward") if found.speed else None
     if group is None or quartiles is None or found.speed is None:
         return UNMEASURED, "needs the speed and the samples of `stft`"
-    heard = audible(group)
-    fast = at_least(quartiles[0], quartiles[2], FAST)
-    word = overall([fast, OPEN if heard == REFUTED else heard])
+    heard = CONFIRMED if CONFIRMED in (audible(group), _worst(study, group)) else OPEN
+    word = overall([at_least(quartiles[0], quartiles[2], FAST), heard])
     text = f"{quartiles[1]:.3g} times as fast ({found.speed.clips}); {levels_text([group])}"
+    if raw := study.groups.get("raw"):
+        text += f"; the network that was heard trains {group.speed / raw.speed:.1f} times as fast"
     if distance := group.distance("plain"):
         text += f"; Fréchet distance / floor {distance.text('.1f')}"
     if accuracy := group.values("accuracy_plain"):
         text += f", {accuracy.mean:.0%} of the labels read right"
     return word, f"{text}. Noise that does not repeat with the hop shows in the distance alone"
+
+
+def _worst(study: Study, group: Group) -> str:
+    """Whether the sound is worse than that of every other front end."""
+    own, names = quality_of(group), study.groups.keys() - {group.name}
+    others = [one for name in names if (one := quality_of(study.groups[name]))]
+    return overall([CONFIRMED if own and compared(own, one) == WORSE else OPEN for one in others])
 
 
 def _best_trade(found: Found, study: Study) -> tuple[str, str]:
@@ -150,7 +160,8 @@ def _best_trade(found: Found, study: Study) -> tuple[str, str]:
             words.append(CONFIRMED if compared(other, own) == WORSE else OPEN)
     text = ", ".join(f"`{other}` {one.values.text('.2f')}" for other, one in others.items())
     return overall(words), (
-        f"Fréchet distance / floor: `{name}` {own.values.text('.2f')}; of those as fast: {text}"
+        f"Fréchet distance / floor: `{name}` {own.values.text('.2f')}; of those as fast: {text}. "
+        "Ours begins as an MDCT"
     )
 
 
@@ -179,8 +190,6 @@ def _artefact_target(found: Found) -> Iterator[Verdict]:
 
 
 def _words(line: Sequence[Race]) -> str:
-    sizes = {
-        word: [str(r.p) for r in line if r.word == word]
-        for word in (CONFIRMED, REFUTED, OPEN, NOTHING)
-    }
-    return ", ".join(f"{word} at {listed(at)}" for word, at in sizes.items() if at)
+    return ", ".join(
+        f"{word} at {listed(str(race.p) for race in of)}" for word, of in by_word(line).items()
+    )

@@ -95,7 +95,7 @@ def spread(values: Values | None, scale: float = 1) -> tuple[float, float, float
 
 
 def draw_artefacts(path: Path, study: Study) -> bool:
-    """Levels in dB against speed; whether there was anything to draw."""
+    """Levels in dB against speed; False where there is nothing to compare."""
     figure = Figure(figsize=(11, 8.6), dpi=DPI, layout="constrained")
     panels = figure.subplots(2, 2).flatten()
     drawn = []
@@ -116,7 +116,7 @@ def draw_artefacts(path: Path, study: Study) -> bool:
 
 
 def draw_quality(path: Path, study: Study) -> bool:
-    """Fréchet distance, accuracy and validation loss against speed; as `draw_artefacts`."""
+    """Quality and validation loss against speed; as `draw_artefacts`."""
     panels: dict[str, Take] = {
         "Fréchet distance / floor: lower is better": (
             lambda group, variant: spread(group.distance(variant))
@@ -124,24 +124,26 @@ def draw_quality(path: Path, study: Study) -> bool:
         "Labels read right, %: higher is better": (
             lambda group, variant: spread(group.values(f"accuracy_{variant}"), 100)
         ),
+        "Tilt, dB: lower is better": (
+            lambda group, variant: spread(group.values(f"tilt_{variant}"))
+        ),
         "Validation loss: lower is better": (
             lambda group, variant: spread(group.values("loss")) if variant == "plain" else None
         ),
     }
-    figure = Figure(figsize=(13, 4.8), dpi=DPI, layout="constrained")
-    drawn = []
-    for axes, (title, take) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        marks = marks_of(study, take)
-        drawn.append((axes, marks))
+    found = {title: marks for title, take in panels.items() if (marks := marks_of(study, take))}
+    figure = Figure(figsize=(1 + 4 * max(1, len(found)), 4.8), dpi=DPI, layout="constrained")
+    axes_of = figure.subplots(1, max(1, len(found)), squeeze=False)[0]
+    for axes, (title, marks) in zip(axes_of, found.items(), strict=False):
         axes.set_title(title, fontsize=11, color=INK, loc="left")
         ends = [mark.low for mark in marks] + [mark.high for mark in marks]
-        if "%" not in title and 2 * min(ends, default=1) < max(ends, default=1):
+        if "%" not in title and 2 * min(ends) < max(ends):
             axes.set_yscale("log", base=2)
             axes.yaxis.set_major_locator(LogLocator(2, subs=(1, 1.5)))
             axes.yaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     note = "; hollow: with cycle spinning; bars: from seed to seed"
-    return finish(figure, drawn, path, note)
+    return finish(figure, list(zip(axes_of, found.values(), strict=False)), path, note)
 
 
 def finish(
@@ -186,9 +188,16 @@ def draw(axes: Any, marks: Sequence[Mark]) -> None:
             other = plain[mark.group.name]
             axes.plot([other.x, mark.x], [other.y, mark.y], ":", color=mark.look[0], lw=1, zorder=1)
     for kind, (colour, _) in LOOKS.items():
-        line = sorted((mark.x, mark.y) for mark in plain.values() if mark.group.kind == kind)
+        line = sorted((m.group.p, m.x, m.y) for m in plain.values() if m.group.kind == kind)
         if line:
-            axes.plot(*zip(*line, strict=True), color=colour, lw=1, alpha=0.5, zorder=2)
+            axes.plot(
+                [x for _, x, _ in line],
+                [y for *_, y in line],
+                color=colour,
+                lw=1,
+                alpha=0.5,
+                zorder=2,
+            )
     axes.set_xscale("log", base=2)
     low, high = (end(mark.x for mark in marks) for end in (min, max))
     axes.set_xlim(low / 1.2, high * 1.4)
@@ -235,6 +244,6 @@ def key(axes: Any) -> None:
     axes.plot([0, 0.08], [0.48, 0.48], color=PALE, lw=1.2, ls="--")
     axes.text(0.1, 0.48, f"{AUDIBLE:g} dB, what this page calls audible", **look)
     axes.plot(0.04, 0.37, LOOKS["raw"][1], color=INK, ms=7)
-    axes.text(0.1, 0.37, "a network on raw sound, without frames, sought at a\n"
-                         "period of 16: what is found where nothing is", **look)  # fmt: skip
+    axes.text(0.1, 0.37, "a network on raw sound, sought at a period of 16:\n"
+                         "what the strides of a U-Net leave alone", **look)  # fmt: skip
     axes.text(0, 0.22, "Right and down is better.", **look, fontweight="bold")

@@ -16,6 +16,7 @@ from mmdiff.files import written_aside
 
 SECONDS = 2.56  # of a file, at most
 WINDOW = 0.064  # seconds: narrow enough in frequency to part the lines of a grid of 128 at 8 kHz
+SHOWN = (1, 16, 64, 256)  # of p: all would be a picture of many screens
 FINEST = 64  # the largest p whose grid is marked
 SPAN = 80  # dB that the colours show, below the loudest of the real clips
 DPI = 120
@@ -48,7 +49,8 @@ def rows_of(found: Found, dataset: str) -> list[tuple[str, int, dict[str, Strip]
     if real is not None:
         rows.append(("real", 0, {"plain": strip_of(real)}))
     study = found.studies.get(dataset)
-    for name in sorted(study.groups if study else (), key=rank):
+    shown = (n for n, group in study.groups.items() if group.p in SHOWN) if study else ()
+    for name in sorted(shown, key=rank):
         paths = {variant: found.sound(dataset, name, variant) for variant in VARIANTS}
         strips = {variant: strip_of(path) for variant, path in paths.items() if path.exists()}
         if strips and study:

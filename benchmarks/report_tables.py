@@ -6,17 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from frontend_report import markdown
 from report_data import STATISTICS, VARIANTS, Group, Level, Values, level_text
 from report_files import Found, Speed, Study, rank
 from report_rules import Verdict, races
 
 LIMIT = 200  # dB: image rejection beyond it is rounding, see `mmdiff.metrics.equivariance`
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """The first `left` columns to the left, the others, numbers, to the right."""
-    marks = ["---"] * left + ["---:"] * (len(head) - left)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, marks, *rows))
 
 
 def verdict_table(found: Iterable[Verdict]) -> str:
@@ -38,14 +33,18 @@ def percent(values: Values | None) -> str:
 
 def summary_table(study: Study) -> str:
     """What decides: speed, quality and what is left of the frames."""
-    head = ["front end", "p", "clips a second in training", "steps", "Fréchet / floor"]
-    head += ["labels right, %", "tilt, dB", "coherence, dB", "coherence, spun"]
+    head = ["front end", "p", "levels of the U-Net", "clips a second in training", "times raw"]
+    head += ["steps", "Fréchet / floor", "labels right, %", "tilt, dB"]
+    head += ["coherence, dB", "coherence, spun"]
+    raw = study.groups.get("raw")
     rows = [
         [
             name,
-            str(group.p),
+            period_text(group),
+            whole_cell(group.values("levels")),
             f"{group.speed:.0f}",
-            steps_cell(group.values("steps")),
+            f"{group.speed / raw.speed:.2f}" if raw else "",
+            whole_cell(group.values("steps")),
             shown(group.distance("plain"), ".2f"),
             percent(group.values("accuracy_plain")),
             shown(group.values("tilt_plain"), ".1f"),
@@ -76,12 +75,12 @@ def quality_table(study: Study) -> str:
     return without_empty(head, rows)
 
 
-def steps_cell(steps: Values | None) -> str:
-    """Without a range where there is none."""
-    if not steps:
+def whole_cell(values: Values | None) -> str:
+    """Whole numbers, without a range where there is none."""
+    if not values:
         return ""
-    low, high = steps.ends
-    return f"{low:,.0f}" if low == high else steps.text(",.0f")
+    low, high = values.ends
+    return f"{low:,.0f}" if low == high else values.text(",.0f")
 
 
 def speed_table(found: Found) -> str:
@@ -149,12 +148,11 @@ def rejection(group: Group, column: str) -> str:
     if values is None:
         return ""
     images = sum(10 ** (-one / 10) for one in values.each) / len(values.each)
-    mean = -10 * math.log10(images)
-    if mean >= LIMIT - 1:
-        return f"> {LIMIT - 1}"
-    if len(values.each) == 1:
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ({values.ends[0]:.1f} to {values.ends[1]:.1f})"
+    mean, low, high = (
+        f"{one:.1f}" if one < LIMIT - 1 else f"> {LIMIT - 1}"
+        for one in (-10 * math.log10(images), *values.ends)
+    )
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def shift_error(group: Group, column: str) -> str:
@@ -224,23 +222,3 @@ def untrained_table(found: Found) -> str:
             cells += [rejection(first, f"rejection_{t}"), shift_error(first, f"shift_error_{t}")]
         rows.append(cells)
     return without_empty(head, rows)
-
-
-def interval_table(study: Study) -> str:
-    """Each network by itself, with the interval of the bootstrap."""
-    head = ["front end", "seed", "sampling", *(name.replace("_", " ") for name in STATISTICS)]
-    rows = []
-    for group in study.groups.values():
-        for row in group.rows:
-            one = Group(group.name, (row,))
-            for variant in VARIANTS:
-                levels = [one.level(statistic, variant) for statistic in STATISTICS]
-                if any(levels):
-                    cells = [interval_cell(level) if level else "" for level in levels]
-                    rows.append([group.name, row["seed"], variant, *cells])
-    return markdown(head, rows)
-
-
-def interval_cell(level: Level) -> str:
-    ends = (level_text(one) for one in (level.mean, level.low, level.high))
-    return "{} [{}, {}]".format(*ends)

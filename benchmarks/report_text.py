@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 
+from frontend_report import PEER
 from report_claims import missing, named
 from report_data import VARIANTS, Group, decibels
 from report_files import Found, Study
@@ -11,22 +13,24 @@ from report_rules import (
     AS_GOOD,
     CONFIRMED,
     GAIN,
-    NOTHING,
-    OPEN,
     REFUTED,
     SLACK,
     WORSE,
     Quality,
     Race,
     audible,
-    best_use,
+    by_word,
     compared,
+    fastest,
     listed,
     measurable,
     quality_of,
     races,
 )
 
+from mmdiff.training.audio import train_audio
+
+RECIPE = signature(train_audio).parameters["frontend"].default
 NEAR = 2.0  # times the floor: what is beyond is not near to real clips
 SUBJECTS = {
     "MDCT": "by an MDCT",
@@ -43,9 +47,11 @@ def measured(found: Found) -> str:
     """What was measured, of what and on which machine: a list."""
     parts = []
     for speed in found.speeds:
+        own = sum(not name.startswith(PEER) for name in speed.rows)
         parts.append(
-            f"the speed of one U-Net behind {plural(len(speed.rows), 'front end')}, on clips of "
-            f"{speed.clips} (`{speed.file}`; {speed.machine})"
+            f"the speed of one U-Net behind {plural(own, 'front end')}, on clips of "
+            f"{speed.clips}, {plural(speed.about['rounds'], 'round')} (`{speed.file}`; "
+            f"{speed.machine})"
         )
     for study in found.studies.values():
         low, high = study.seeds
@@ -81,117 +87,115 @@ def answer(found: Found) -> str:
     most = max(len(one.values.each) for one in qualities.values())
     judged = {n: one for n, one in qualities.items() if len(one.values.each) >= min(2, most)}
     picked, choice = _choice(study, judged)
-    said = [
-        choice,
-        _faster(study, judged, picked),
-        _grid(study),
-        _spinning(picked),
-        _races(races(study)),
-        _caution(study, qualities, judged),
-    ]
+    said = [choice, _faster(study, judged, picked)]
+    for each in found.studies.values():
+        where = f", {named(each)}" if len(found.studies) > 1 else ""
+        said += [_grid(each, where), _spinning(each, picked.name, where)]
+        said.append(_races(races(each), where))
+    said.append(_caution(qualities, judged))
     items = "\n".join(f"- {one}" for one in said if one)
     data = f"{named(study)}{rate_text(found, study)}"
     return f"**The answer**, of networks trained for {study.minutes} minutes on {data}:\n\n{items}"
 
 
 def _choice(study: Study, judged: Mapping[str, Quality]) -> tuple[Group, str]:
-    """What to use, and why."""
+    """What to use, the recipe's own first where it is among them, and why."""
     best = min(judged, key=lambda name: judged[name].values.mean)
-    good = [name for name in judged if compared(judged[name], judged[best]) == AS_GOOD]
-    picked = best_use([study.groups[name] for name in {best: None} | dict.fromkeys(good)])
-    own = f"{judged[picked.name].values.text('.2f')} times the floor"
-    first = "**Use no front end**" if picked.name == "raw" else f"**Use `{picked.name}`**"
-    if picked.name == best:
-        return picked, f"{first}: its samples, {own}, are the nearest to real ones."
-    times = picked.speed / study.groups[best].speed
-    no_more = "it trains as fast, and no more was found of spurs and phase variance"
-    why = f"it trains {times:.1f} times as fast" if times > SLACK else no_more
-    return picked, (
-        f"{first}: its samples, {own}, are as good as the nearest to real ones, those of "
-        f"`{best}`, {judged[best].values.text('.2f')} times, and {why}."
-    )
+    good = [n for n in judged if n == best or compared(judged[n], judged[best]) == AS_GOOD]
+    tied = fastest([study.groups[name] for name in good])
+    tied.sort(key=lambda group: (group.name != RECIPE, judged[group.name].values.mean))
+    picked = tied[0]
+    plain = (f"`{group.name}`" if group.p > 1 else "no front end" for group in tied)
+    names = listed(plain, "or")
+    values = listed(judged[group.name].values.text(".2f") for group in tied)
+    if [group.name for group in tied] == [best]:
+        return picked, f"**Use {names}**: its samples, {values} times the floor, are the nearest."
+    whose = "its samples" if len(tied) == 1 else "their samples"
+    near = "among the nearest to real ones"
+    if best not in [group.name for group in tied]:
+        times = picked.speed / study.groups[best].speed
+        of_best = judged[best].values.text(".2f")
+        near = (
+            f"as good as the nearest to real ones, those of `{best}`, {of_best} times, and "
+            f"training is {times:.1f} times as fast"
+        )
+    said = f"**Use {names}**: {whose}, {values} times the floor, are {near}."
+    tie = f" Between these the numbers do not decide; the recipe has `{RECIPE}`."
+    return picked, said + tie * (len(tied) > 1 and picked.name == RECIPE)
 
 
 def _faster(study: Study, judged: Mapping[str, Quality], picked: Group) -> str:
     """What is to be said of those that are faster than the one to use."""
-    faster = {n: one for n, one in judged.items() if study.groups[n].speed > picked.speed}
-    words = {name: compared(one, judged[picked.name]) for name, one in faster.items()}
-    parts = []
-    for word, text in (
-        (AS_GOOD, "as good as that, but not shown to be as good as the nearest"),
-        (WORSE, "worse"),
-        (OPEN, "whether worse is not resolved"),
-    ):
-        names = [
-            f"`{name}` (trains {study.groups[name].speed / picked.speed:.1f} times as fast, "
-            f"{one.values.text('.2f')} times the floor)"
-            for name, one in faster.items()
-            if words[name] == word
-        ]
-        if names:
-            parts.append(f"{text}: {listed(names)}")
-    return f"**Where speed counts more**, of what is faster, {'; '.join(parts)}." if parts else ""
+    names = [name for name in judged if study.groups[name].speed > SLACK * picked.speed]
+    parts = [
+        f"`{name}` trains {study.groups[name].speed / picked.speed:.1f} times as fast, "
+        f"{judged[name].values.text('.2f')} times the floor"
+        f"{' (not shown to be worse)' * (compared(judged[name], judged[picked.name]) != WORSE)}"
+        for name in sorted(names, key=lambda name: study.groups[name].speed)
+    ]
+    return f"**Where speed counts more**: {'; '.join(parts)}." if parts else ""
 
 
 def _at(sizes: Iterable[int]) -> str:
     return f"at p = {listed(str(p) for p in sizes)}"
 
 
-def _grid(study: Study) -> str:
+def _grid(study: Study, where: str) -> str:
     """What plain patching leaves."""
     groups = study.of("patch")
     heard, seen = (
         [p for p, group in groups.items() if rule(group) == CONFIRMED]
         for rule in (audible, measurable)
     )
+    head = f"**The grid**{where}:"
     if not seen:
-        return "**The grid** that patching was expected to leave was not found." * bool(groups)
-    said = f"**The grid**: plain patching measurably leaves it in the sound {_at(seen)}"
+        return f"{head} that patching was expected to leave one was not confirmed." * bool(groups)
+    said = f"{head} plain patching measurably leaves it in the sound {_at(seen)}"
     if not heard:
         return f"{said}; that it is audible, by our rule, is shown at no p."
     return f"{said}; by our rule it is audible {'there' if heard == seen else _at(heard)}."
 
 
-def _spinning(picked: Group) -> str:
+def _spinning(study: Study, name: str, where: str) -> str:
     """What cycle spinning does for the front end to use."""
-    plain, spun = (picked.level("coherence", variant) for variant in VARIANTS)
-    qualities = [one for v in VARIANTS if (one := quality_of(picked, v))]
-    if not plain or not spun or not (plain.own and spun.found) or len(qualities) < len(VARIANTS):
+    group = study.groups.get(name)
+    plain, spun = (group.level("coherence", v) if group else None for v in VARIANTS)
+    qualities = [one for v in VARIANTS if group and (one := quality_of(group, v))]
+    if not (group and plain and spun and plain.own and spun.found and len(qualities) == 2):
         return ""
     lower = decibels(plain.mean / spun.mean)
     quality = {AS_GOOD: "as good", WORSE: "worse"}.get(
         compared(qualities[1], qualities[0]), "not resolved"
     )
     return (
-        f"**Cycle spinning** (`--spin {picked.p}`) costs no network call; behind `{picked.name}` "
-        f"coherence is {lower:.1f} dB lower with it; the quality is {quality}."
+        f"**Cycle spinning** (`--spin {group.p}`){where}: it costs no network call; behind "
+        f"`{name}` coherence is {lower:.1f} dB lower with it; the quality is {quality}."
     )
 
 
-def _races(lines: Mapping[str, Sequence[Race]]) -> str:
+def _races(lines: Mapping[str, Sequence[Race]], where: str) -> str:
     """Whether the target is met, by each way and at which p."""
     if not lines:
         return ""
     said = (
-        f"**The target**, spurs and phase variance at least {GAIN:g} dB below those of plain "
-        "patches of the same p, at equal quality:"
+        f"**The target**{where}, spurs and phase variance at least {GAIN:g} dB below those of "
+        "plain patches of the same p, at equal quality:"
     )
     return f"{said} {'; '.join(f'{SUBJECTS[way]} {_met(line)}' for way, line in lines.items())}."
 
 
 def _met(line: Sequence[Race]) -> str:
     parts = []
-    for word in (CONFIRMED, REFUTED, OPEN, NOTHING):
-        sizes = [race.p for race in line if race.word == word]
-        if sizes:
-            where = "at every p measured" if len(sizes) == len(line) > 1 else _at(sizes)
-            worse = [r.p for r in line if r.word == word == REFUTED and r.quality == WORSE]
-            there = "there" if worse == sizes else _at(worse)
-            parts.append(f"{word} {where}" + (f" (quality is worse {there})" if worse else ""))
+    for word, of in by_word(line).items():
+        sizes = [race.p for race in of]
+        at = "at every p measured" if len(sizes) == len(line) > 1 else _at(sizes)
+        worse = [race.p for race in of if word == REFUTED and race.quality == WORSE]
+        there = "there" if worse == sizes else _at(worse)
+        parts.append(f"{word} {at}" + (f" (quality is worse {there})" if worse else ""))
     return ", ".join(parts)
 
 
-def _caution(study: Study, qualities: Mapping[str, Quality], judged: Mapping[str, Quality]) -> str:
+def _caution(qualities: Mapping[str, Quality], judged: Mapping[str, Quality]) -> str:
     """How far from real all of it is, and what was left out."""
     said = []
     if min(one.values.mean for one in judged.values()) > NEAR:
