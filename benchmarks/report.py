@@ -103,10 +103,11 @@ LIMITS = """
   the clips are.
 - On a CPU the network computes without gradients in an order of memory that is about a third
   faster, but only where it has 2,048 to 32,768 positions: on more it would lose digits
-  (`mmdiff.nn.unet`). Raw sound of long clips has more and goes without. Training steps never have
-  it. But raw sound needs hundreds of megabytes for a call and gigabytes for a training step, which
-  the system hands out page by page. Shares of more than 1 p come from these two, not from fewer
-  operations.
+  (`mmdiff.nn.unet`). Raw sound of long clips has more and goes without; training steps never have
+  it. And what a long sequence computes does not stay in the processor's cache. Shares of more than
+  1 p come from these two, not from fewer operations.
+- The allocator was told to keep large blocks of memory. As it is by default, raw sound of long
+  clips waits for the system most of the time, and is slower still.
 - The U-Net behind a longer sequence is deeper: what is said of p is said of the front end and its
   network together, as the recipe joins them. Behind the STFT it has one level.
 - A U-Net halves its sequence at each level, so that it may leave periods of 2 p, 4 p and so on,
