@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,7 @@ def sample(
     first: int = 0,
     clip: tuple[float, float] | None = None,
     spin: int = 0,
+    start: float = 1.0,
     **cond: Tensor | None,
 ) -> Tensor:
     """Samples [B, C, *spatial].
@@ -49,6 +51,9 @@ def sample(
         noise: the initial state, of shape `shape`; drawn from `seed` if None. The result has its
             dtype and device, or those of the model's first parameter. The state itself is kept in
             float32 or wider.
+        start: the time of the initial state. Below 1 it is no noise but a signal with some, as
+            `model.add_noise` makes it, of which a variation comes: the more like it, the less it
+            was noised (SDEdit; Meng et al. 2022).
         guidance: classifier-free guidance, or its scale; needs conditions to guide by.
         on_step: called after each step as `on_step(i, t, x, x0)`: the step from 0, the time that it
             reached, the state there and the latest estimate of the clean signal.
@@ -66,7 +71,9 @@ def sample(
         ValueError: an argument that does not fit the others.
     """
     x, dtype, given = _prepare(model, shape, seed, noise, first, cond)
-    plan = solver.plan(model.schedule)
+    if start < 1 and noise is None:
+        raise ValueError(f"to start at {start}, pass the state there as noise=.")
+    plan = solver.plan(model.schedule, start)
     estimate = _estimate(model, dtype, guidance, clip, given)
     if spin:
         most = min(x.shape[2:], default=0)
@@ -94,7 +101,7 @@ def in_parts(
     """What `sample` gives, `batch` samples at a time, so that many need no more memory than few."""
     count, *one = shape
     for first in range(0, count, batch):
-        some = {name: value[first : first + batch] for name, value in cond.items()}
+        some: Any = {name: value[first : first + batch] for name, value in cond.items()}
         yield sample(
             model, (min(batch, count - first), *one), solver, seed, guidance=guidance,
             on_step=on_step, first=first, clip=clip, spin=spin, **some,

@@ -137,13 +137,23 @@ class Solver(ABC):
     def rows(self, levels: Sequence[Level]) -> Iterator[Row]:
         """The rows that lead through `levels`, the last of which has sigma = 0."""
 
-    def plan(self, schedule: Schedule) -> Plan:
+    def plan(self, schedule: Schedule, start: float = 1.0) -> Plan:
         """The coefficients for `schedule`.
 
+        Args:
+            schedule: of the model.
+            start: where it begins, in (0, 1]; below 1 only those steps are taken that would end
+                later, the first of them from here.
+
         Raises:
-            ValueError: more steps than the schedule has timesteps, or a spacing it cannot have.
+            ValueError: more steps than the schedule has timesteps, a spacing it cannot have, or a
+                `start` beyond its range.
         """
+        if not 0 < start <= 1:
+            raise ValueError(f"start must lie in (0, 1], not {start}.")
         t = grid(schedule, self.steps, self.spacing)
+        if start < 1:
+            t = torch.cat((t.new_tensor([start]), t[t < start]))
         alpha, sigma = schedule(t)
         levels = [Level(*v) for v in zip(t.tolist(), alpha.tolist(), sigma.tolist(), strict=True)]
         return Plan(tuple(level.t for level in levels), tuple(self.rows(levels)))

@@ -63,6 +63,48 @@ def test_a_batch_is_its_samples(model: Diffusion, solver: Solver) -> None:
     assert (whole[1] - whole[4]).abs().max() > 1e-2  # the same label, other noise
 
 
+@pytest.mark.parametrize("solver", [DDIM(12), DDIM(12, spacing="log_snr"), Heun(7)], ids=repr)
+def test_a_state_on_the_way_is_gone_on_from(model: Diffusion, solver: Solver) -> None:
+    states: dict[float, Tensor] = {}
+    whole = mmdiff.sample(
+        model, SHAPE, solver, on_step=lambda i, t, x, x0: states.update({t: x.clone()})
+    )
+    for t, state in states.items():
+        if t > 0:
+            rest = mmdiff.sample(model, SHAPE, solver, noise=state, start=t)
+            torch.testing.assert_close(rest, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("start", [1.0, 0.55, 0.5, 1e-3])
+@each_solver
+def test_a_plan_from_a_time_on(solver: Solver, start: float) -> None:
+    schedule = mmdiff.Trigonometric()
+    whole, rest = solver.plan(schedule), solver.plan(schedule, start)
+    assert rest.times == (start, *(t for t in whole.times if t < start))
+    assert rest.rows[0].asked.t == start
+
+
+@each_solver
+def test_variations_of_a_signal_are_those_of_its_distribution(solver: Solver) -> None:
+    """Of normal data, noised and denoised by the best estimate: as wide as before."""
+    spread, start = 0.3, 0.6
+
+    class Best(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            alpha, sigma = (v.reshape(-1, 1, 1) for v in model.schedule(t))
+            return alpha * spread**2 / (alpha**2 * spread**2 + sigma**2) * x
+
+    model = Diffusion(Best(), mmdiff.Trigonometric(), "x0")
+    x = spread * torch.randn(1, 1, 40_000, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    noised = model.add_noise(x, torch.full((1,), start), z)
+    fine = type(solver)(200)
+    varied = mmdiff.sample(model, x.shape, fine, noise=noised, start=start)
+    assert varied.std() == pytest.approx(spread, rel=0.03)
+    likeness = torch.corrcoef(torch.stack((x.flatten(), varied.flatten())))[0, 1]
+    assert 0.05 < likeness < 0.95
+
+
 @pytest.mark.parametrize("batch", [1, 3, 5, 9])
 def test_in_parts_it_is_the_same(model: Diffusion, batch: int) -> None:
     settings: Any = {"guidance": 2.0, "clip": (-1, 1), "spin": 3, "label": torch.arange(5) % 3}
@@ -331,6 +373,9 @@ def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None
         ((4, 1, 2), {"spin": 3}, r"spin must be in 0 \.\. 2 for a signal"),
         ((4, 3), {"spin": 1}, r"spin must be in 0 \.\. 0 for a signal"),
         ((4, 1, 4), {"noise": torch.zeros(4, 1, 4, device="meta")}, "noise is on meta, .* on cpu"),
+        ((4, 1, 4), {"start": 0.5}, "to start at 0.5, pass the state there"),
+        ((4, 1, 4), {"start": 0.0, "noise": torch.zeros(4, 1, 4)}, r"start must lie in \(0, 1\]"),
+        ((4, 1, 4), {"start": 1.5}, r"start must lie in \(0, 1\]"),
         ((4,), {}, r"shape must be all of \[batch, channels, \*spatial\]"),
         ((0, 1, 4), {}, "shape must be"),
         ((4, 1, 4), {"noise": torch.zeros(1, 1, 4)}, r"noise has shape \[1, 1, 4\]"),
