@@ -13,6 +13,7 @@ from PIL import Image
 
 import mmdiff
 from mmdiff.audio import sound
+from mmdiff.metrics.judge import load_judge
 from mmdiff.training import checkpoints
 
 README = Path(__file__).parent.parent / "README.md"
@@ -27,7 +28,7 @@ def _smaller(code: str, changes: dict[str, str]) -> str:
 
 
 def test_readme_has_the_blocks_that_are_run_here() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 def test_sampling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -54,6 +55,19 @@ def test_completing() -> None:
     assert (completed[..., 14:, :] - x[..., 14:, :]).abs().mean() > 0.05
 
 
+def test_varying() -> None:
+    """What comes is what it was led to, and like what it was led from."""
+    torch.manual_seed(0)
+    scope: dict[str, torch.Tensor] = {}
+    exec(BLOCKS[3], scope)
+    x, varied = scope["x"], scope["varied"]
+    with torch.no_grad():
+        read = load_judge()(varied).argmax(1)
+    assert int((read == scope["following"]).sum()) >= 6
+    pairs = torch.corrcoef(torch.cat((x.flatten(1), varied.flatten(1))))[:10, 10:]
+    assert pairs.diagonal().mean() > pairs.mean() + 0.02
+
+
 def test_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my-pictures").mkdir()
@@ -61,7 +75,7 @@ def test_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         Image.new("L", (20, 16), 20 * index).save(f"my-pictures/{index}.png")
     scope: dict[str, torch.Tensor] = {}
     changes = {"size=32": "size=8", "epochs=30": "steps=1", "(16,": "(2,", "steps=25": "steps=2"}
-    exec(_smaller(BLOCKS[3], changes), scope)
+    exec(_smaller(BLOCKS[4], changes), scope)
     assert scope["x"].shape == (2, 1, 8, 8)
     assert Path("runs/mine/model.safetensors").is_file()
 
@@ -78,7 +92,7 @@ def test_training_on_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         "epochs=200": "steps=1",
         "steps=50": "steps=2",
     }
-    exec(_smaller(BLOCKS[4], changes), scope)
+    exec(_smaller(BLOCKS[5], changes), scope)
     assert scope["x"].shape == (4, 1, 800)
     assert sound.probe(Path("first.wav")).frames == 800
     assert Path("runs/sounds/model.safetensors").is_file()
@@ -94,7 +108,7 @@ def test_ones_own_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     home = ModuleType("home_of_net")
     monkeypatch.setitem(sys.modules, home.__name__, home)
     changes = {'"mnist"': '"folder:mine"', "Net(64": "Net(4", "steps=20_000": "steps=2, batch=4"}
-    exec(_smaller(BLOCKS[5], changes), home.__dict__)
+    exec(_smaller(BLOCKS[6], changes), home.__dict__)
     model = mmdiff.load("runs/net/model.safetensors")
     label = torch.tensor([0, 1, -1])
     x = mmdiff.sample(model, (3, *model.info.shape), mmdiff.DDIM(2), guidance=2.0, label=label)
