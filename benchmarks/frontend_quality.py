@@ -59,7 +59,7 @@ from mmdiff.training.validation import validate
 RESULTS = Path(__file__).parent / "results"
 FRONTENDS = (
     "patch:16", "mdct:16", "patch:64", "mdct:64", "learned:64", "stft", "patch:128", "raw",
-    "patch:8", "patch:32", "mdct:32", "learned:16",
+    "patch:8", "mdct:8", "learned:16", "patch:32", "mdct:32", "patch:4",
 )  # fmt: skip
 KEY = ("dataset", "frontend", "minutes", "seed", "samples", "device")
 RAW_PERIOD = 16  # sought where no front end has one

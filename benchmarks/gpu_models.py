@@ -14,7 +14,6 @@ from mmdiff import Diffusion
 from mmdiff.solvers import Solver
 
 RATE = 48_000
-FRONTEND = "mdct:16"  # the recipe's own
 
 
 def seconds(setting: Setting) -> float:
@@ -24,7 +23,7 @@ def seconds(setting: Setting) -> float:
 
 def sound(setting: Setting) -> Diffusion:
     """What recipes/audio_v.py builds for that sound, without labels and untrained."""
-    from mmdiff.training.audio import PRESET  # needs packages that read sound
+    from mmdiff.training.audio import FRONTEND, PRESET  # needs packages that read sound
 
     size = (2, round(RATE * seconds(setting)))
     data: Any = SimpleNamespace(shape=size, labels=(), speakers=())

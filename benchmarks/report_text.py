@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from inspect import signature
 
 from frontend_report import PEER
 from report_claims import missing, named
@@ -28,9 +27,8 @@ from report_rules import (
     races,
 )
 
-from mmdiff.training.audio import train_audio
+from mmdiff.training.audio import FRONTEND
 
-RECIPE = signature(train_audio).parameters["frontend"].default
 NEAR = 2.0  # times the floor: what is beyond is not near to real clips
 SUBJECTS = {
     "MDCT": "by an MDCT",
@@ -103,7 +101,7 @@ def _choice(study: Study, judged: Mapping[str, Quality]) -> tuple[Group, str]:
     best = min(judged, key=lambda name: judged[name].values.mean)
     good = [n for n in judged if n == best or compared(judged[n], judged[best]) == AS_GOOD]
     tied = fastest([study.groups[name] for name in good])
-    tied.sort(key=lambda group: (group.name != RECIPE, judged[group.name].values.mean))
+    tied.sort(key=lambda group: (group.name != FRONTEND, judged[group.name].values.mean))
     picked = tied[0]
     plain = (f"`{group.name}`" if group.p > 1 else "no front end" for group in tied)
     names = listed(plain, "or")
@@ -120,8 +118,8 @@ def _choice(study: Study, judged: Mapping[str, Quality]) -> tuple[Group, str]:
             f"training is {times:.1f} times as fast"
         )
     said = f"**Use {names}**: {whose}, {values} times the floor, are {near}."
-    tie = f" Between these the numbers do not decide; the recipe has `{RECIPE}`."
-    return picked, said + tie * (len(tied) > 1 and picked.name == RECIPE)
+    tie = f" Between these the numbers do not decide; the recipe has `{FRONTEND}`."
+    return picked, said + tie * (len(tied) > 1 and picked.name == FRONTEND)
 
 
 def _faster(study: Study, judged: Mapping[str, Quality], picked: Group) -> str:

@@ -46,13 +46,13 @@ from mmdiff.options import (
     Seconds,
     Stereo,
 )
-from mmdiff.training.audio import PRESET, train_audio
+from mmdiff.training.audio import FRONTEND, PRESET, train_audio
 
 
 def main(
     frontend: Annotated[
         str, typer.Option(help="raw, patch:32, stft, learned or mdct:16; other numbers too.")
-    ] = "mdct:16",
+    ] = FRONTEND,
     dataset: Annotated[str, typer.Option(help="fsdd, synthetic or folder:PATH.")] = "fsdd",
     data_dir: DataDir = None,
     sample_rate: SampleRate = None,

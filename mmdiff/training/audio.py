@@ -81,6 +81,7 @@ class AudioPreset:
 
 
 PRESET = AudioPreset()
+FRONTEND = "mdct:16"  # which `benchmarks/frontends.md` comes to
 
 
 def levels(length: int, factor: int, width: int) -> list[int]:
@@ -110,7 +111,7 @@ def levels(length: int, factor: int, width: int) -> list[int]:
 
 
 def train_audio(
-    frontend: str = "mdct:16",
+    frontend: str = FRONTEND,
     dataset: str = "fsdd",
     out: Path = Path("runs/fsdd"),
     data_dir: Path | None = None,

@@ -100,6 +100,13 @@ def test_makes_a_model_of_sounds_that_sample_takes(run: Any, sounds: Path) -> No
     run(*options).refused("--resume", "--out")
 
 
+def test_the_front_end_of_the_help_is_the_one_that_is_taken(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert f"[default: ({audio.FRONTEND})]" in run("train", "--help").out
+
+
 def test_names_and_options_go_to_their_engine(run: Any, called: list[Any]) -> None:
     shared = {"data_dir": None, "epochs": None, "steps": None, "resume": False}
     shared |= {"batch": None, "lr": None}

@@ -24,7 +24,7 @@ from mmdiff.audio.datasets import open_sounds
 from mmdiff.audio.sound import read
 from mmdiff.errors import UserError
 from mmdiff.training import audio
-from mmdiff.training.audio import PRESET, AudioPreset, levels, train_audio
+from mmdiff.training.audio import FRONTEND, PRESET, AudioPreset, levels, train_audio
 from mmdiff.training.config import TrainingConfig
 from mmdiff.training.listening import classes, examples, waveforms
 
@@ -297,7 +297,7 @@ def test_the_recipe_hands_its_options_on(monkeypatch: pytest.MonkeyPatch) -> Non
     app = typer.Typer()
     app.command()(recipe.main)
     assert CliRunner().invoke(app, []).exit_code == 0
-    defaults = {"frontend": "mdct:16", "dataset": "fsdd", "channels": PRESET.width,
+    defaults = {"frontend": FRONTEND, "dataset": "fsdd", "channels": PRESET.width,
                 "epochs": PRESET.epochs, "stereo": False, "sample_rate": None}  # fmt: skip
     assert defaults.items() <= given.items()
     words = "--dataset folder:x --sample-rate 48000 --seconds 5 --stereo --frontend patch:32"
