@@ -209,7 +209,7 @@ def race_word(found: Mapping[str, list[Race]]) -> str:
 
 def nearly(speed: Speed, kind: str) -> tuple[str, str]:
     """The word and the numbers of: nearly p times as fast."""
-    words, parts = [], []
+    words, parts, most = [], [], 0.0
     for work in ("forward", "training step"):
         shares = []
         for p in SIZES:
@@ -217,16 +217,11 @@ def nearly(speed: Speed, kind: str) -> tuple[str, str]:
             if quartiles:
                 words.append(at_least(quartiles[0], quartiles[2], NEARLY * p))
                 shares.append(f"{quartiles[1] / p:.2f} ({p})")
+                most = max(most, quartiles[1] / p)
         parts.append(f"{work} {', '.join(shares)}")
-    return overall(words), f"speed-up / p (p): {'; '.join(parts)}{handicap(speed, kind)}"
-
-
-def handicap(speed: Speed, kind: str) -> str:
-    """What is to be said where a speed-up is more than fewer operations bring."""
-    shares = (q[1] / p for p in SIZES if (q := speed.quartiles(f"{kind}:{p}", "training step")))
-    if max(shares, default=0) <= SLACK:
-        return ""
-    return ". More than 1 is what raw sound lacks on this machine, see the limits"
+    # Fewer operations bring no more than p.
+    more = ". What is above 1 is the machine's doing, see the limits" * (most > SLACK)
+    return overall(words), f"speed-up / p (p): {'; '.join(parts)}{more}"
 
 
 def rivals(study: Study, name: str) -> list[Group]:
