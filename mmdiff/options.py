@@ -109,7 +109,7 @@ FrontEndOption = Annotated[
     typer.Option(
         "--frontend",
         help="For sound: raw, patch:P, stft:N, learned:S or mdct:M, see mmdiff.audio.frontends.",
-        show_default="mdct:16",
+        show_default="mdct:8",
     ),
 ]
 SampleRate = Annotated[

@@ -6,7 +6,8 @@
 
 What goes through the network is the code of a front end, which makes the sequence shorter: blocks
 of samples (patch), a Fourier transform (stft), a learned convolution (learned), or a lapped
-transform (mdct), which is as short as patches; `benchmarks/frontends.md` compares them.
+transform (mdct), which is as short as patches; `benchmarks/frontends.md` compares them. Longer
+blocks train faster, shorter ones sound better, down to about 8 samples.
 Noise, loss and sampler stay with the waveform: v = alpha eps - sigma x0 with alpha = cos(pi t / 2)
 and sigma = sin(pi t / 2), mean squared error, 50 steps of DDIM.
 
@@ -51,7 +52,7 @@ from mmdiff.training.audio import FRONTEND, PRESET, train_audio
 
 def main(
     frontend: Annotated[
-        str, typer.Option(help="raw, patch:32, stft, learned or mdct:16; other numbers too.")
+        str, typer.Option(help="raw, patch:32, stft, learned or mdct:8; other numbers too.")
     ] = FRONTEND,
     dataset: Annotated[str, typer.Option(help="fsdd, synthetic or folder:PATH.")] = "fsdd",
     data_dir: DataDir = None,

@@ -363,8 +363,11 @@ def test_one_network_is_not_held_against_several(module: Module, tmp_path: Path)
     assert "left out, with one network: `learned:16`." in text
 
 
-def test_those_as_good_and_as_fast_tie(module: Module, tmp_path: Path) -> None:
+def test_those_as_good_and_as_fast_tie(
+    module: Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The recipe's own comes first of them."""
+    monkeypatch.setattr(module("report_text"), "FRONTEND", "mdct:16")
     rows = seeds("patch:16", [2.0, 2.1]) + seeds("learned:16", [2.05, 2.15])
     save(tmp_path / "frontend_quality.csv", rows)
     text = answered(module, tmp_path)

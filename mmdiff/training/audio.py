@@ -81,7 +81,7 @@ class AudioPreset:
 
 
 PRESET = AudioPreset()
-FRONTEND = "mdct:16"  # which `benchmarks/frontends.md` comes to
+FRONTEND = "mdct:8"  # which `benchmarks/frontends.md` comes to
 
 
 def levels(length: int, factor: int, width: int) -> list[int]:
