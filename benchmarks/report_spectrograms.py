@@ -16,7 +16,7 @@ from mmdiff.files import written_aside
 
 SECONDS = 2.56  # of a file, at most
 WINDOW = 0.064  # seconds: narrow enough in frequency to part the lines of a grid of 128 at 8 kHz
-SHOWN = (1, 16, 64, 256)  # of p: all would be a picture of many screens
+SHOWN = (1, 8, 16, 64, 256)  # of p: all would be a picture of many screens
 FINEST = 64  # the largest p whose grid is marked
 SPAN = 80  # dB that the colours show, below the loudest of the real clips
 DPI = 120

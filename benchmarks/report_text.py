@@ -123,15 +123,26 @@ def _choice(study: Study, judged: Mapping[str, Quality]) -> tuple[Group, str]:
 
 
 def _faster(study: Study, judged: Mapping[str, Quality], picked: Group) -> str:
-    """What is to be said of those that are faster than the one to use."""
-    names = [name for name in judged if study.groups[name].speed > SLACK * picked.speed]
+    """Of what is faster than the one to use, those to which nothing as fast is nearer."""
+    speeds = {name: study.groups[name].speed for name in judged}
+    means = {name: one.values.mean for name, one in judged.items()}
+    names = [
+        name
+        for name in sorted(speeds, key=lambda name: speeds[name])
+        if speeds[name] > SLACK * picked.speed
+        and not any(
+            SLACK * speeds[other] >= speeds[name] and means[other] < means[name] for other in speeds
+        )
+    ]
     parts = [
-        f"`{name}` trains {study.groups[name].speed / picked.speed:.1f} times as fast, "
+        f"`{name}` trains {speeds[name] / picked.speed:.1f} times as fast, "
         f"{judged[name].values.text('.2f')} times the floor"
         f"{' (not shown to be worse)' * (compared(judged[name], judged[picked.name]) != WORSE)}"
-        for name in sorted(names, key=lambda name: study.groups[name].speed)
+        for name in names
     ]
-    return f"**Where speed counts more**: {'; '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    return f"**Where speed counts more**, the nearest of what is as fast: {'; '.join(parts)}."
 
 
 def _at(sizes: Iterable[int]) -> str:

@@ -329,7 +329,7 @@ def test_answer_follows_the_numbers(module: Module, tmp_path: Path) -> None:
     assert "good as the nearest to real ones, those of `raw`" in text
     assert "and training is 16.0 times as fast" in text
     assert "faster" not in text
-    assert "counts more**: `patch:64` trains 4.0 times as fast, 4.10 (4.00 to 4.20) times" in text
+    assert "what is as fast: `patch:64` trains 4.0 times as fast, 4.10 (4.00 to 4.20) times" in text
     assert "not shown to be worse" not in text
     assert "measurably leaves it in the sound at p = 64; by our rule it is audible there" in text
     assert "it costs no network call; behind `mdct:16` coherence is 20.0 dB lower" in text
