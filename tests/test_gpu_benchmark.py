@@ -21,9 +21,10 @@ import torch
 from torch import nn
 
 from mmdiff import DDIM, Diffusion, LinearBeta, Trigonometric
+from mmdiff.audio.frontends import parse
 from mmdiff.nn import UNet
 from mmdiff.sampling import run
-from mmdiff.training.audio import PRESET, levels
+from mmdiff.training.audio import FRONTEND, PRESET, levels
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -273,13 +274,12 @@ def test_precisions(load: Load) -> None:
 def test_the_sound_is_the_recipes(load: Load) -> None:
     models, timing = load("gpu_models"), load("gpu_timing")
     model = models.sound(timing.Setting("cpu", quick=True))
-    assert model.backbone.config["transform"] == {
-        "name": "MDCT",
-        "config": {"bands": 16, "window": "sine"},
-    }
+    transform: Any = parse(FRONTEND)
+    name = type(transform).__name__
+    assert model.backbone.config["transform"] == {"name": name, "config": transform.config}
     network = model.backbone.config["backbone"]["config"]
-    assert network["channels"] == levels(2400, 16, PRESET.width)
-    assert network["in_channels"] == 2 * 16
+    assert network["channels"] == levels(2400, transform.factor, PRESET.width)
+    assert network["in_channels"] == transform.channels(2)
     assert all(parameter.any() for parameter in model.parameters())
     assert models.seconds(timing.Setting("cuda")) == 5
 
