@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import platform
 import time
@@ -92,6 +93,9 @@ class Trainer:
                 f"accelerate is set to {kind.value}, which divides a model among processes; here "
                 "each process holds all of it: choose multi_gpu with `accelerate config`."
             )
+        if world > 1:
+            atexit.unregister(_leave)  # once is enough
+            atexit.register(_leave)
         if config.batch % (world * config.accumulate):
             raise UserError(
                 f"a batch of {config.batch} cannot be shared evenly by {world} processes "
@@ -323,6 +327,12 @@ class Trainer:
             return False
         asked = torch.tensor(float(mine), device=self.device)
         return bool(self.accelerator.reduce(asked, "sum") > 0)
+
+
+def _leave() -> None:
+    """Leave the other processes before this one ends: gloo's threads might abort it else."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _sized(data: Dataset[Any]) -> Sized:
