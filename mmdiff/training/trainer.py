@@ -37,6 +37,7 @@ from mmdiff.training.validation import validate
 LOG_EVERY = 50
 ASK_EVERY = 10  # steps between which several processes do not wait for each other's devices
 
+_PARTING = 0.5  # seconds
 _DIVIDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 OnEpoch = Callable[["Trainer", int], None]
@@ -330,9 +331,14 @@ class Trainer:
 
 
 def _leave() -> None:
-    """Leave the other processes before this one ends: gloo's threads might abort it else."""
+    """Leave the other processes before this one ends.
+
+    Threads of the group that are still at work when the interpreter ends would abort it, and the
+    launcher would report a failure of a run that was whole: they are given time to finish.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        time.sleep(_PARTING)
 
 
 def _sized(data: Dataset[Any]) -> Sized:
