@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import math
 import platform
 import time
@@ -13,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import is_initialized
-from accelerate.utils import DistributedType
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -31,14 +27,12 @@ from mmdiff.training.config import TrainingConfig
 from mmdiff.training.interruption import full_disk, interruption
 from mmdiff.training.journal import Journal
 from mmdiff.training.optimizers import learning_rate, make_optimizer
+from mmdiff.training.processes import join
 from mmdiff.training.state import Progress, load_state, save_state, settings_of
 from mmdiff.training.validation import validate
 
 LOG_EVERY = 50
 ASK_EVERY = 10  # steps between which several processes do not wait for each other's devices
-
-_PARTING = 0.5  # seconds
-_DIVIDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 OnEpoch = Callable[["Trainer", int], None]
 
@@ -78,25 +72,8 @@ class Trainer:
         device: str = "auto",
         resume: bool = False,
     ) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("there is no CUDA device here: use --device cpu.")
-        if device != "auto" and is_initialized() and PartialState().device.type != device:
-            raise UserError(
-                "this process has already trained on another device, and accelerate stays with "
-                f"the first one: use --device {device} in a new process."
-            )
-        # Precision is this trainer's own matter: accelerate would fix it for the whole process.
-        on_cpu = device == "cpu" or not torch.cuda.is_available()
-        self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu)
-        kind, world = self.accelerator.distributed_type, self.accelerator.num_processes
-        if kind in _DIVIDING:
-            raise UserError(
-                f"accelerate is set to {kind.value}, which divides a model among processes; here "
-                "each process holds all of it: choose multi_gpu with `accelerate config`."
-            )
-        if world > 1:
-            atexit.unregister(_leave)  # once is enough
-            atexit.register(_leave)
+        self.accelerator = join(device)
+        world = self.accelerator.num_processes
         if config.batch % (world * config.accumulate):
             raise UserError(
                 f"a batch of {config.batch} cannot be shared evenly by {world} processes "
@@ -328,17 +305,6 @@ class Trainer:
             return False
         asked = torch.tensor(float(mine), device=self.device)
         return bool(self.accelerator.reduce(asked, "sum") > 0)
-
-
-def _leave() -> None:
-    """Leave the other processes before this one ends.
-
-    Threads of the group that are still at work when the interpreter ends would abort it, and the
-    launcher would report a failure of a run that was whole: they are given time to finish.
-    """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-        time.sleep(_PARTING)
 
 
 def _sized(data: Dataset[Any]) -> Sized:
