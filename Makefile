@@ -15,14 +15,10 @@ READY := .venv/.ready
 demo: $(READY)
 	@$(BIN)/mmdiff sample digits -n 100 --seed 0 --out out/digits.png --overwrite
 	@$(BIN)/mmdiff sample digits -n 25 --seed 0 --out out/digits.gif --overwrite
-ifneq ($(wildcard mmdiff/zoo/speech.safetensors),)
 	@$(BIN)/mmdiff sample speech -n 10 --seed 0 --out out/speech.wav --overwrite
 	@$(BIN)/mmdiff sample speech -n 10 --seed 0 --out out/speech.png --overwrite
-endif
 	@echo "Look at out/digits.png, and at out/digits.gif to see them come out of the noise."
-ifneq ($(wildcard mmdiff/zoo/speech.safetensors),)
 	@echo "Listen to out/speech.wav, which counts from zero to nine, and see it in out/speech.png."
-endif
 
 test: lint
 	@$(BIN)/python -m pytest

@@ -1,232 +1,128 @@
 """How fast do the image networks train, and in how much memory?
 
-    python benchmarks/image_training.py                  # four minutes on two CPU cores
+    python benchmarks/image_training.py                  # ten minutes on two CPU cores
     python benchmarks/image_training.py --device cuda
-    python benchmarks/image_training.py --quick          # does it work? prints, writes nothing
 
 A step is the loss of a batch of noised digits with labels (DiffUNet takes none), its gradient and
-AdamW's update, in float32 or under bfloat16 autocast; times and noise are drawn beforehand. The
-median step counts. Every row has a process of its own, and:
+AdamW's update. All networks take turns, and the median step counts. A CPU is measured twice: with
+all its instructions, and with those of AVX2 alone, as on nearly all laptops, without bfloat16.
 
-- matmul: the rate of a bfloat16 product of two square matrices, the median of some right before
-  and some right after the steps; "of matmul" is the rate of the network's convolutions and matrix
-  products (torch.utils.flop_counter, forward pass, times three for a training step) in units of it.
-- peak: on a CPU the process's largest resident size (ru_maxrss) by the end of the steps, less the
-  same right before the network is built, when all libraries are loaded and the product has run; so
-  it holds weights, gradients, optimiser and activations. On CUDA the largest allocation, likewise.
+- matmul: a product of two square matrices of the same precision takes turns too; "of matmul" is the
+  rate of the network's convolutions and matrix products (of the forward pass, times three for a
+  training step) in units of its rate.
+- muon_share: of a step of `fast`, which has Muon in AdamW's place, the share of Muon.
+- peak: what a network's first steps add to a process of its own: weights, gradients, optimiser and
+  activations.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import resource
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from machine import machine
-from networks import NETWORKS, OURS, SHAPE, parameters
+from networks import NETWORKS, OURS, SHAPE, classes, parameters
+from rows import Row, Rows, about, digits, parse, parser
+from timing import Work, answer, flops, on_each_isa, peak_mib, precisions, quartiles, rounds
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmdiff import Diffusion, LinearBeta
-
-RESULTS = Path(__file__).parent / "results"
-PRECISIONS = ("float32", "bfloat16")
-MIB = 2**20
+from mmdiff.noise import Draws
+from mmdiff.training.muon import Muon
 
 
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+class Training:
+    """A network, ready for steps of one batch."""
+
+    def __init__(self, network: str, precision: str, args: Any) -> None:
+        model = Diffusion(NETWORKS[network](), LinearBeta(), "eps", "min_snr")
+        self.model = model.to(args.device).train()
+        self.data = {"x": torch.randn(args.batch, *SHAPE, device=args.device).clamp(-1, 1)}
+        self.data |= classes(model, args.batch, args.device)
+        self.draws = Draws(0, 0, torch.arange(args.batch, device=args.device), args.batch)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
+        enabled = precision == "bfloat16"
+        self.autocast = torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=enabled)
+
+    def loss(self) -> Tensor:
+        with self.autocast:
+            return self.model.loss(self.data, self.draws)
+
+    def step(self) -> None:
+        self.loss().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def muon(self) -> Work:
+        """Its update alone."""
+        optimizer = Muon(self.model, lr=1e-5)
+        gradients = [torch.randn_like(p) for p in self.model.parameters()]
+
+        def update() -> None:
+            for p, gradient in zip(self.model.parameters(), gradients, strict=True):
+                p.grad = gradient
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return update
 
 
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    wait(device)
-    start = time.perf_counter()
-    work()
-    wait(device)
-    return time.perf_counter() - start
-
-
-class Matmul:
-    """The machine's own bfloat16 rate; its matrices stay allocated, so that memory compares."""
-
-    def __init__(self, side: int, turns: int, device: torch.device) -> None:
-        self.a, self.b, self.out = torch.randn(3, side, side, device=device).bfloat16()
-        self.turns, self.device = turns, device
-
-    def rates(self) -> list[float]:
-        """GFLOP/s, one for each turn."""
-        flops = 2 * len(self.a) ** 3
-
-        def product() -> Tensor:
-            return torch.mm(self.a, self.b, out=self.out)
-
-        product()
-        return [flops / seconds_of(product, self.device) / 1e9 for _ in range(self.turns)]
-
-
-def peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def forward_flops(model: Diffusion, device: torch.device) -> int:
-    """Of one image."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.backbone(torch.zeros(1, *SHAPE, device=device), torch.ones(1, device=device))
-    return int(counter.get_total_flops())
-
-
-def training_step(
-    model: Diffusion, precision: str, batch: int, device: torch.device
-) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    x, noise = (torch.randn(batch, *SHAPE, device=device).clamp(-1, 1) for _ in range(2))
-    t = torch.rand(batch, device=device)
-    labels = int(getattr(model.backbone, "labels", 0))
-    cond: dict[str, Any] = {"label": torch.arange(batch, device=device) % labels} if labels else {}
-
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = model.loss(x, t, noise, **cond)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """One row, in this process."""
-    device = torch.device(args.device)
+def measure(precision: str, args: Any) -> Iterator[Row]:
+    """A row for each network; all take turns of `least` seconds."""
     torch.manual_seed(0)
-    matmul = Matmul(args.side, args.turns, device)
-    rates = matmul.rates()
-    before = peak_bytes(device)
-    model = Diffusion(NETWORKS[args.network](), LinearBeta(), "eps", "min_snr").to(device).train()
-    flops = 3 * forward_flops(model, device)
-    step = training_step(model, args.precision, args.batch, device)
-    for _ in range(args.warmup):
-        step()
-    times: list[float] = []
-    while len(times) < args.least or sum(times) < args.seconds:
-        times.append(seconds_of(step, device))
-    peak = peak_bytes(device) - before
-    images = args.batch / statistics.median(times)
-    rate = statistics.median(rates + matmul.rates())
-    return {
-        "network": args.network,
-        "parameters": parameters(model.backbone),
-        "precision": args.precision,
-        "images_per_second": round(images, 1),
-        "steps": len(times),
-        "peak_mib": round(peak / MIB),
-        "training_mflop_per_image": round(flops / 1e6, 1),
-        "matmul_gflops": round(rate, 1),
-        "of_matmul": round(flops * images / 1e9 / rate, 4),
-    }
+    trainings = {name: Training(name, precision, args) for name in args.networks}
+    works: dict[str, Work] = {name: x.step for name, x in trainings.items()}
+    a, b = torch.randn(2, args.side, args.side, device=args.device).to(getattr(torch, precision))
+    works |= {"matmul": lambda: a @ b, "Muon": trainings[OURS].muon()}
+    times = rounds(works, args.device, args.rounds, args.least)
+    matmul = 2 * args.side**3 / statistics.median(times["matmul"]) / 1e9
+    with_muon = [a + b for a, b in zip(times[OURS], times["Muon"], strict=True)]
+    share = quartiles(times["Muon"], with_muon)[1]
+    for name, training in trainings.items():
+        count, seconds = 3 * flops(training.loss), statistics.median(times[name])
+        mib = float(answer(f"--peak={name}", f"--precision={precision}"))
+        yield {
+            "isa": args.isa, "network": name, "parameters": parameters(training.model.backbone),
+            "precision": precision, "images_per_second": digits(args.batch / seconds),
+            "ours_times": digits(quartiles(times[name], times[OURS])[1]),
+            "muon_share": digits(share) if name == OURS else "",
+            "training_mflop_per_image": digits(count / args.batch / 1e6),
+            "matmul_gflops": digits(matmul), "of_matmul": digits(count / seconds / 1e9 / matmul),
+            "peak_mib": round(mib), "batch": args.batch, "matmul_side": args.side,
+            **about(args.device, "deepinv", "a-unet"),
+        }  # fmt: skip
 
 
-def measure_apart(args: argparse.Namespace, network: str, precision: str) -> dict[str, Any]:
-    """One row, in a process of its own."""
-    settings = ("device", "batch", "seconds", "least", "warmup", "side", "turns")
-    options = [f"--{name}={getattr(args, name)}" for name in settings]
-    command = [sys.executable, __file__, f"--network={network}", f"--precision={precision}"]
-    done = subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True, check=True)
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
+def peak(args: Any) -> float:
+    """MiB, of a process that has imported what the network needs and run it on one image."""
+    one = argparse.Namespace(**{**vars(args), "batch": 1})
+    Training(args.peak, args.precision, one).step()
 
+    def begin() -> None:
+        training = Training(args.peak, args.precision, args)
+        training.step()
+        training.step()
 
-def about(args: argparse.Namespace) -> dict[str, Any]:
-    on = machine()
-    if args.device.startswith("cuda"):
-        on += f"; {torch.cuda.get_device_name(args.device)}"
-    return {
-        "machine": on,
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "deepinv", "a-unet")},
-        "batch": args.batch,
-        "matmul_side": args.side,
-    }
-
-
-def table(rows: list[dict[str, Any]], made: dict[str, Any]) -> str:
-    ours = {row["precision"]: row["images_per_second"] for row in rows if row["network"] == OURS}
-    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
-    lines = [
-        "# Training steps of the image networks",
-        "",
-        f"Measured on: {made['machine']}, {made['threads']} threads; Python {made['python']}, "
-        f"{versions}; batch {made['batch']} of {'x'.join(map(str, SHAPE))}; "
-        f"matmul: bfloat16, {made['matmul_side']}^3.",
-        "",
-        "| network | parameters | precision | images/s | mmdiff UNet is | peak, MiB "
-        "| MFLOP an image | GFLOP/s of matmul | of matmul |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        ratio = ours[row["precision"]] / row["images_per_second"]
-        lines.append(
-            f"| {row['network']} | {row['parameters'] / 1e6:.2f} M | {row['precision']} "
-            f"| {row['images_per_second']:.1f} | {ratio:.2f} x | {row['peak_mib']:,} "
-            f"| {row['training_mflop_per_image']:,.0f} | {row['matmul_gflops']:.0f} "
-            f"| {row['of_matmul']:.0%} |"
-        )
-    return "\n".join(lines)
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5, help="of steps, for a row")
-    parser.add_argument("--least", type=int, default=3, help="steps, however long they take")
-    parser.add_argument("--warmup", type=int, default=2, help="steps that are not counted")
-    parser.add_argument("--side", type=int, default=2048, help="of the matrices")
-    parser.add_argument("--turns", type=int, default=20, help="of the product, each time")
-    parser.add_argument("--quick", action="store_true", help="tiny settings, nothing is written")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--network", choices=NETWORKS, help="print one row as JSON")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of that row")
-    args = parser.parse_args()
-    if args.quick:
-        tiny = {"batch": 2, "seconds": 0.0, "least": 1, "warmup": 1, "side": 128, "turns": 3}
-        vars(args).update(tiny)
-    return args
+    return peak_mib(begin, args.device)
 
 
 def main() -> None:
-    args = parse()
-    if args.network is not None:
-        print(json.dumps(measure(args)))
-        return
-    made, rows = about(args), []
-    for network in NETWORKS:
-        for precision in PRECISIONS:
-            rows.append(measure_apart(args, network, precision))
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    text = table(rows, made)
-    print(text)
-    if not args.quick:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "image_training.md").write_text(text + "\n", encoding="utf-8")
-        result = json.dumps({**made, "rows": rows}, indent=2)
-        (args.out / "image_training.json").write_text(result + "\n", encoding="utf-8")
+    made = parser(__doc__, batch=64, rounds=7, least=0.1, side=2048, networks=tuple(NETWORKS))
+    made.add_argument("--isa", help=argparse.SUPPRESS)
+    made.add_argument("--peak", help=argparse.SUPPRESS)
+    made.add_argument("--precision", help=argparse.SUPPRESS)
+    args = parse(made, batch=2, rounds=1, least=0.0, side=128, networks=(OURS,))
+    if args.peak:
+        print(peak(args))
+    elif args.isa:
+        rows = Rows(args.out / "image_training.csv", ("isa", "network", "precision"))
+        for precision in precisions(args.device):
+            for row in measure(precision, args):
+                rows.add(row)
+    else:
+        on_each_isa(args.device)
 
 
 if __name__ == "__main__":

@@ -7,154 +7,107 @@ count. Labels reach them by the ways that they have for labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmdiff.image.datasets import Images
+import mmdiff
+from mmdiff import Class
+from mmdiff.data.turns import take_turns
+from mmdiff.image import presets
 from mmdiff.image.diffunet import DiffUNet
-from mmdiff.image.folders import Decoded
 from mmdiff.nn import UNet
-from mmdiff.training.checkpoints import BACKBONES
-from mmdiff.training.images import PRESETS
 
 SHAPE = (1, 28, 28)
-LABELS = tuple("0123456789")
+LABELS = Class(10)
+DIGITS: Any = SimpleNamespace(shape=SHAPE, conditions={"label": LABELS})  # what recipes ask of data
 
 
+@mmdiff.register
 class ADMUNet(nn.Module):
     """`deepinv.models.ADMUNet`'s raw network (Dhariwal & Nichol 2021), without its EDM scaling.
 
     Args:
-        side: of the square images.
-        channels: of the images.
-        multipliers: of the width 32, for each level.
-        attention: sides of the levels with self-attention.
+        multipliers: of the width 32 (its group norms have 32 groups), for each level.
         embedding: width of the embedding, in units of 32.
-        conditions: {"label": classes}.
     """
 
-    def __init__(
-        self,
-        side: int,
-        channels: int,
-        multipliers: Sequence[int],
-        attention: Sequence[int],
-        embedding: int,
-        conditions: Mapping[str, int],
-    ) -> None:
+    conditions = DIGITS.conditions
+
+    def __init__(self, multipliers: Sequence[int], embedding: int) -> None:
         super().__init__()
         from deepinv.models import ADMUNet as Network  # slow to import
 
-        self.config: dict[str, Any] = {
-            "side": side,
-            "channels": channels,
-            "multipliers": list(multipliers),
-            "attention": list(attention),
-            "embedding": embedding,
-            "conditions": dict(conditions),
-        }
-        self.labels = conditions["label"]
+        self.config: dict[str, Any] = {"multipliers": list(multipliers), "embedding": embedding}
         self.network = Network(
-            img_resolution=side,
-            in_channels=channels,
-            out_channels=channels,
-            label_dim=self.labels,
-            model_channels=32,  # its group norms have 32 groups, so the least and the fastest
-            channel_mult=multipliers,
-            channel_mult_emb=embedding,
-            num_blocks=1,
-            attn_resolutions=attention,
-            dropout=0.0,
-            pretrained=None,
-        )
+            img_resolution=28, in_channels=1, out_channels=1, label_dim=LABELS.count,
+            model_channels=32, channel_mult=multipliers, channel_mult_emb=embedding, num_blocks=1,
+            attn_resolutions=(7,), dropout=0.0, pretrained=None,
+        )  # fmt: skip
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """x [B, channels, side, side] at `t` [B] in [0, 1] -> the same shape."""
+        """x [B, 1, 28, 28] at `t` [B] in [0, 1] -> the same shape."""
         if label is None:
             label = torch.full((len(x),), -1, device=x.device)
         # The network has no class "none": no class at all is a vector of zeros.
-        one_hot = F.one_hot(label.clamp(min=0), self.labels) * (label >= 0)[:, None]
+        one_hot = F.one_hot(label.clamp(min=0), LABELS.count) * (label >= 0)[:, None]
         return self.network.forward_unet(x, 1000 * t, class_labels=one_hot.to(x.dtype))
 
 
+@mmdiff.register
 class AUNet(nn.Module):
     """a-unet's 2-D U-Net as audio-diffusion-pytorch assembles it (`UNetV0`), without attention.
 
     Args:
-        channels: of the images.
         widths: of each level.
         items: residual blocks of each level, down and up alike.
         features: width of the embedding.
-        conditions: {"label": classes}.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        widths: Sequence[int],
-        items: Sequence[int],
-        features: int,
-        conditions: Mapping[str, int],
-    ) -> None:
+    conditions = DIGITS.conditions
+
+    def __init__(self, widths: Sequence[int], items: int, features: int) -> None:
         super().__init__()
         from audio_diffusion_pytorch import UNetV0  # slow to import
 
-        self.config: dict[str, Any] = {
-            "channels": channels,
-            "widths": list(widths),
-            "items": list(items),
-            "features": features,
-            "conditions": dict(conditions),
-        }
-        self.labels = conditions["label"]
+        self.config: dict[str, Any] = {"widths": list(widths), "items": items, "features": features}
         network = UNetV0(
-            dim=2,
-            in_channels=channels,
-            channels=widths,
-            factors=[1] + [2] * (len(widths) - 1),
-            items=items,
-            modulation_features=features,
-        )
-        self.table = nn.Embedding(self.labels + 1, features)
+            dim=2, in_channels=1, channels=widths, factors=[1] + [2] * (len(widths) - 1),
+            items=[items] * len(widths), modulation_features=features,
+        )  # fmt: skip
+        self.table = nn.Embedding(LABELS.count + 1, features)
         # The package registers modules under several names at once, which no checkpoint can hold.
         # In a tuple they are out of torch's sight, and each weight is registered once.
         self.weights = nn.ParameterList(network.parameters())
         self._network = (network,)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """x [B, channels, H, W], sides that the levels divide, at `t` [B] in [0, 1] -> the same."""
+        """x [B, 1, H, W], sides that the levels divide, at `t` [B] in [0, 1] -> the same."""
         if label is None:
             label = torch.full((len(x),), -1, device=x.device)
-        features = self.table(torch.where(label < 0, self.labels, label))
+        features = self.table(torch.where(label < 0, LABELS.count, label))
         output: Tensor = self._network[0](x, time=t, features=features)
         return output
 
 
-def fast_unet() -> nn.Module:
-    """Ours, as `--preset fast` builds it for digits."""
-    blank = Decoded(torch.zeros(1, *SHAPE, dtype=torch.uint8), torch.zeros(1).long(), LABELS)
-    return PRESETS["fast"].model(Images("mnist", blank), seed=0).backbone
+def fast_unet(**changes: Any) -> nn.Module:
+    """Ours, as the recipe `fast` builds it for digits, with other arguments."""
+    model: Any = presets.fast(DIGITS).model
+    return UNet(**model.backbone.config | changes)
 
 
-def fast_unet_without_patches() -> nn.Module:
-    """The same network on single pixels: four times the work."""
-    config: Any = fast_unet().config
-    return UNet(**{**config, "patch": 1})
-
-
-_LABEL = {"label": len(LABELS)}
 OURS = "mmdiff UNet"
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     OURS: fast_unet,
-    "deepinv ADMUNet": lambda: ADMUNet(28, 1, (1, 2, 3), (7,), 8, _LABEL),
-    "a-unet": lambda: AUNet(1, (32, 64, 128), (2, 2, 2), 304, _LABEL),
-    "mmdiff UNet, no patches": fast_unet_without_patches,
-    "deepinv ADMUNet, small": lambda: ADMUNet(28, 1, (1, 2, 2), (7,), 4, _LABEL),
-    "a-unet, small": lambda: AUNet(1, (32, 64, 64), (1, 1, 1), 160, _LABEL),
+    "deepinv ADMUNet": lambda: ADMUNet((1, 2, 3), 8),
+    "a-unet": lambda: AUNet((32, 64, 128), 2, 304),
+    "mmdiff UNet, no patches": lambda: fast_unet(patch=1),  # four times the work
+    "deepinv ADMUNet, small": lambda: ADMUNet((1, 2, 2), 4),
+    "a-unet, small": lambda: AUNet((32, 64, 64), 1, 160),
     "deepinv DiffUNet": DiffUNet,
 }
 EQUAL = tuple(NETWORKS)[:3]  # the ones with about the same number of parameters
@@ -164,6 +117,7 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def register() -> None:
-    """Let checkpoints hold the peers too, for the trainer saves as it goes."""
-    BACKBONES.update({"ADMUNet": __name__, "AUNet": __name__})
+def classes(model: Any, batch: int, device: str) -> dict[str, Any]:
+    """int64 [batch] for each condition that a model is told: its classes in turn."""
+    told = take_turns({name: kind.choices for name, kind in model.conditions.items()}, batch)
+    return {name: value.to(device) for name, value in told.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 
 def k_diffusion_sampling() -> Any:
@@ -20,15 +20,9 @@ def k_diffusion_sampling() -> Any:
         if spec is None:
             raise ImportError("k-diffusion is not installed: pip install --no-deps k-diffusion")
         sys.modules["k_diffusion"] = importlib.util.module_from_spec(spec)  # and not executed
-    stubs = [
-        name
-        for name in ("torchdiffeq", "torchsde")
-        if name not in sys.modules and importlib.util.find_spec(name) is None
-    ]
-    for name in stubs:
-        sys.modules[name] = ModuleType(name)
-    if "torchdiffeq" in stubs:
-        sys.modules["torchdiffeq"].odeint = None  # type: ignore[attr-defined]
+    names = ("torchdiffeq", "torchsde")
+    stubs = {name: Mock() for name in names if importlib.util.find_spec(name) is None}
+    sys.modules.update(stubs)
     try:
         return importlib.import_module("k_diffusion.sampling")
     finally:

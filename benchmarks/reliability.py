@@ -2,109 +2,95 @@
 
     python benchmarks/reliability.py                # some minutes on one CPU core
     python benchmarks/reliability.py --signal sound # spoken digits in place of MNIST
-    python benchmarks/reliability.py --steps 40 --kills 2 --cuts 5 --flips 5    # does it work?
 
-A small U-Net trains on MNIST, or on spoken digits behind an MDCT, saving every 10 steps. One run is
-left alone. Another is killed with SIGKILL at random moments, anywhere in a step or a save, and
-resumed each time. At the end weights, averaged weights, Adam's moments and every batch that was
-drawn are compared, bit for bit. Then the checkpoint is cut, flipped bit by bit and replaced by
-files that are none; loading must refuse each with one sentence, and nothing may be unpickled.
+A small U-Net trains on digits, seen or heard, and saves every 10 steps. One run is left alone.
+Another is killed with SIGKILL at random moments, anywhere in a step or a save, and resumed each
+time. In the end weights, averaged weights, the optimiser's state and every batch that was drawn are
+compared, bit for bit. Then the checkpoint is cut, flipped bit by bit and replaced by files that are
+none; loading must refuse each with one sentence, and nothing may be unpickled.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
-import platform
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, TextIO
+from unittest.mock import patch
 
 import torch
-from machine import machine
+from rows import Rows, about, parse, parser
 from safetensors.torch import save_file
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
-from mmdiff import Diffusion, Info, LinearBeta, Trigonometric, load
-from mmdiff.audio import MDCT, FrontEnd
-from mmdiff.audio.datasets import Sounds, open_sounds
+from mmdiff import Diffusion, LinearBeta, Recipe, Trigonometric, load
+from mmdiff.audio.modality import Sound
 from mmdiff.errors import UserError
-from mmdiff.image.datasets import Images, open_images
-from mmdiff.nn import UNet
+from mmdiff.image.modality import Pictures
+from mmdiff.nn import MDCT, FrontEnd, UNet
 from mmdiff.tensorfile import read
-from mmdiff.training.config import TrainingConfig
 from mmdiff.training.trainer import Trainer
 
-RESULTS = Path(__file__).parent / "results"
-BATCH, SAVE_EVERY = 32, 10
+BATCH = 32
+A_STEP = 0.1  # seconds, about
+SIGNALS: dict[str, Any] = {"image": (Pictures, "mnist"), "sound": (Sound, "fsdd")}
 STATE = Path("resume") / "state.safetensors"
+UNPICKLE = ("pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load")
+
+Found = tuple[str, str, int, int]  # a test, of what, how many are good, of how many
 
 
-class Logged(Dataset[Any]):
-    """Images that write down, batch by batch, what they are asked for: a line for each step."""
+def log_batches(data: Any, log: TextIO) -> None:
+    """Let the data set write down what training asks it for from now on: a line for each batch."""
+    visit, asked = data.visit, list[str]()
 
-    def __init__(self, data: Images | Sounds, path: Path) -> None:
-        self.data: Any = data
-        self.log = path.open("a", buffering=1)
+    def write(index: int, count: int) -> Any:
+        asked.append(f"{index}:{count}")
+        if len(asked) == BATCH:
+            log.write(" ".join(asked) + "\n")
+            asked.clear()
+        return visit(index, count)
 
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        self.log.write(" ".join(map(str, indices)) + "\n")
-        return self.data.__getitems__(indices)
-
-
-class LoggedSounds(Logged):
-    """Sounds that do, with the number of the visit: it decides where in the window a word begins.
-
-    They are asked for one by one.
-    """
-
-    asked: ClassVar[list[str]] = []
-
-    def visit(self, index: int, count: int) -> Any:
-        self.asked.append(f"{index}:{count}")
-        if len(self.asked) == BATCH:
-            self.log.write(" ".join(self.asked) + "\n")
-            self.asked.clear()
-        return self.data.visit(index, count)
+    data.visit = write
 
 
-def train(signal: str, out: Path, steps: int, resume: bool, data_dir: Path | None) -> None:
+def model_of(signal: str, conditions: Any) -> Diffusion:
+    """A small one."""
+    if signal == "image":
+        picture = UNet(2, 1, 1, (8, 16), blocks=1, patch=2, conditions=conditions)
+        return Diffusion(picture, LinearBeta(), "eps", "min_snr")
+    sound = UNet(1, 64, 64, (16, 16), blocks=1, conditions=conditions)
+    return Diffusion(FrontEnd(MDCT(64), sound), Trigonometric(), "v")
+
+
+def train(args: Any) -> None:
     """What a child process does."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    out: Path = args.child
     out.mkdir(parents=True, exist_ok=True)
-    held_out: Any
-    if signal == "sound":
-        sounds = open_sounds("fsdd", "train", data_dir, scale=4.0, augment=True)
-        held_out = open_sounds("fsdd", "test", data_dir, scale=4.0)
-        conditions = {"label": len(sounds.labels), "speaker": len(sounds.speakers)}
-        network = FrontEnd(MDCT(64), UNet(1, 64, 64, (16, 16), blocks=1, conditions=conditions))
-        model = Diffusion(network, Trigonometric(), "v")
-        info = Info(
-            sounds.shape, (-4.0, 4.0), sounds.labels, sounds.speakers, sounds.sample_rate, "fsdd"
-        )
-        logged: Logged = LoggedSounds(sounds, out / "batches.txt")
-    else:
-        images = open_images("mnist", "train", data_dir)
-        held_out = open_images("mnist", "test", data_dir)
-        backbone = UNet(2, 1, 1, (8, 16), blocks=1, patch=2, conditions={"label": 10})
-        model = Diffusion(backbone, LinearBeta(), "eps", "min_snr")
-        info = Info(images.shape, labels=images.labels, dataset="mnist")
-        logged = Logged(images, out / "batches.txt")
-    config = TrainingConfig(steps, BATCH, save_every=SAVE_EVERY, ema=0.99)
-    trainer = Trainer(model, logged, Subset(held_out, range(64)), config, out, info, "cpu", resume)
-    logged.log.write(f"from {trainer.progress.step}\n")
-    trainer.fit()
+    modality, name = SIGNALS[args.signal]
+    data: Any = modality.open(name, "train", args.data_dir)
+    held_out: Any = modality.open(name, "test", args.data_dir)
+    model = model_of(args.signal, data.conditions)
+    recipe = Recipe(model, steps=args.steps, batch=BATCH, save_every=10, ema=0.99)
+    with (out / "batches.txt").open("a", buffering=1) as log:
+        resume = (out / STATE).exists()
+        unseen = Subset(held_out, range(64))
+        trainer = Trainer(recipe, data, unseen, out, "cpu", resume)
+        log_batches(data, log)
+        log.write(f"from {trainer.progress.step}\n")
+        trainer.fit()
 
 
 def batches(out: Path) -> Iterator[tuple[int, str]]:
@@ -122,69 +108,60 @@ def last_step(out: Path) -> int:
     return max((step for step, _ in batches(out)), default=-1)
 
 
-def kill_and_resume(
-    command: list[str], out: Path, steps: int, kills: int, pace: float, draw: random.Random
-) -> list[dict[str, int]]:
-    """Kill a run as often as asked, then let it end; for each kill, where it was and went on.
+def child(out: Path) -> list[str]:
+    """The command that trains in a process of its own, or goes on with what is in `out`."""
+    return [sys.executable, *sys.argv, f"--child={out}"]
 
-    `pace` is about how many seconds a step takes.
-    """
-    (out / "batches.txt").parent.mkdir(parents=True)
+
+def kill_and_resume(out: Path, args: Any, draw: random.Random) -> Iterator[dict[str, int]]:
+    """Kill a run as often as asked, then let it end; for each kill, where it was and went on."""
+    out.mkdir()
     (out / "batches.txt").touch()
-    found = []
-    for target in sorted(draw.sample(range(1, steps - 1), kills)):
-        resume = ["--resume"] if (out / STATE).exists() else []
-        with subprocess.Popen([*command, *resume]) as process:
+    for number, target in enumerate(sorted(draw.sample(range(1, args.steps - 1), args.kills)), 1):
+        with subprocess.Popen(child(out)) as process:
             while process.poll() is None and last_step(out) < target:
                 time.sleep(0.001)
-            # Anywhere in the step, or in what follows it.
-            time.sleep(draw.random() * pace)
+            time.sleep(draw.random() * A_STEP)  # anywhere in the step, or in what follows it
             process.kill()
         if process.returncode != -signal.SIGKILL:
             raise RuntimeError(f"the training ended by itself, with {process.returncode}.")
         saved = read(out / STATE)[1]["step"] if (out / STATE).exists() else 0
-        found.append({"killed_in_step": last_step(out) + 1, "goes_on_after_step": saved})
-        print(found[-1], file=sys.stderr, flush=True)
-    subprocess.run([*command, "--resume"], check=True)
-    return found
+        yield {"kill": number, "in_step": last_step(out) + 1, "went_on_after": saved}
+    subprocess.run(child(out), check=True)
 
 
-def compare(out: Path, reference: Path) -> dict[str, str]:
+def compare(out: Path, reference: Path) -> Iterator[Found]:
     """What of the two runs' ends is equal bit for bit."""
+    test = "equal bit for bit"
     (tensors, said), (expected, expected_said) = read(out / STATE), read(reference / STATE)
-    equal = {}
     names = {"model/": "weights", "ema/": "averaged weights", "optimizer/": "optimiser"}
     for prefix, name in names.items():
         group = [key for key in expected if key.startswith(prefix)]
         same = sum(torch.equal(tensors[key], expected[key]) for key in group)
-        equal[name] = f"{same} of {len(group)} tensors"
-    drawn = dict(batches(reference))
-    again = list(batches(out))
+        yield test, name, same, len(group)
+    drawn, again = dict(batches(reference)), list(batches(out))
     same = sum(drawn[step] == line for step, line in again)
-    once = len({step for step, _ in again})
-    equal["batches drawn"] = f"{same} of {len(again)} ({once} steps, {len(again) - once} repeated)"
-    equal["updates of the average"] = f"{said['ema_updates']} and {expected_said['ema_updates']}"
-    return equal
+    yield test, "batches drawn", same, len(again)
+    yield test, "updates of the average", said["ema_updates"], expected_said["ema_updates"]
 
 
-def broken(data: bytes, cuts: int, flips: int, draw: random.Random) -> Iterator[tuple[str, bytes]]:
+def broken(data: bytes, args: Any, draw: random.Random) -> Iterator[tuple[str, bytes]]:
     """(kind of damage, the damaged file) of a good checkpoint's bytes."""
-    for _ in range(cuts):
+    for _ in range(args.cuts):
         yield "cut at a random length", data[: draw.randrange(len(data))]
     header = 8 + int.from_bytes(data[:8], "little")
     for kind, first, last in (("header", 0, header), ("tensors", header, len(data))):
-        for _ in range(flips):
+        for _ in range(args.flips):
             changed = bytearray(data)
             changed[draw.randrange(first, last)] ^= 1 << draw.randrange(8)
             yield f"a bit flipped in the {kind}", bytes(changed)
     yield "a byte too many", data + b"\0"
+
+
+def foreign(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(kind, content) of files that are no checkpoints."""
     yield "empty", b""
     yield "text", b"not the weights that you are looking for\n" * 40
-
-
-def foreign(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(kind, content) of files that others write."""
-    path = folder / "other"
     tensors = {"weight": torch.randn(64, 64)}
     for kind, zipped in (("new", True), ("old", False)):
         torch.save(tensors, path, _use_new_zipfile_serialization=zipped)
@@ -196,110 +173,47 @@ def foreign(folder: Path) -> Iterator[tuple[str, bytes]]:
         yield f"foreign safetensors, metadata {metadata}", path.read_bytes()
 
 
-def refusals(files: list[tuple[str, bytes]], folder: Path) -> tuple[dict[str, list[int]], int]:
-    """For each kind [files, refused with one sentence], and how often pickle or torch.load ran."""
-    calls = 0
-
-    def count(function: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            return function(*args, **kwargs)
-
-        return counted
-
-    for module, name in (
-        (pickle, "load"),
-        (pickle, "loads"),
-        (pickle, "Unpickler"),
-        (torch, "load"),
-    ):
-        setattr(module, name, count(getattr(module, name)))
-    path = folder / "model.safetensors"
-    found: dict[str, list[int]] = {}
+def refusals(files: list[tuple[str, bytes]], path: Path) -> Iterator[Found]:
+    """How many of each kind were refused with one sentence, and of all without unpickling."""
+    tried, refused, unpickled = Counter[str](), Counter[str](), 0
     for kind, data in files:
         path.write_bytes(data)
-        numbers = found.setdefault(kind, [0, 0])
-        numbers[0] += 1
-        try:
-            load(path)
-        except UserError as error:
-            sentence = str(error)
-            numbers[1] += str(path) in sentence and "\n" not in sentence
-    return found, calls
-
-
-def table(
-    about: str, kills: list[dict[str, int]], equal: dict[str, str],
-    refused: dict[str, list[int]], calls: int,
-) -> str:  # fmt: skip
-    lines = ["# Reliability", "", about, "", "## Killed and resumed", ""]
-    lines += ["| kill -9 | in step | went on after step |", "|---:|---:|---:|"]
-    for number, kill in enumerate(kills, start=1):
-        lines.append(f"| {number} | {kill['killed_in_step']} | {kill['goes_on_after_step']} |")
-    lines += ["", "In the end, against a run that was never killed:", ""]
-    lines += ["| what | equal bit for bit |", "|---|---|"]
-    lines += [f"| {what} | {how} |" for what, how in equal.items()]
-    lines += ["", "## Files that are no checkpoint", ""]
-    lines += ["| file | tried | refused with one sentence |", "|---|---:|---:|"]
-    lines += [f"| {kind} | {tried} | {good} |" for kind, (tried, good) in refused.items()]
-    lines += ["", f"Calls of pickle.load, pickle.loads, pickle.Unpickler and torch.load: {calls}."]
-    return "\n".join(lines)
+        tried[kind] += 1
+        with ExitStack() as spies:
+            calls = [spies.enter_context(patch(name)) for name in UNPICKLE]
+            try:
+                load(path)
+            except UserError as error:
+                refused[kind] += str(path) in str(error) and "\n" not in str(error)
+        unpickled += any(call.called for call in calls)
+    for kind, count in tried.items():
+        yield "refused with one sentence", kind, refused[kind], count
+    yield "loaded without unpickling", "all of these files", len(files) - unpickled, len(files)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--signal", choices=("image", "sound"), default="image")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--cuts", type=int, default=50)
-    parser.add_argument("--flips", type=int, default=100, help="in the header, and in the tensors")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and the damages")
-    parser.add_argument("--data-dir", type=Path, help="where the data set is")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    made = parser(__doc__, steps=300, kills=10, cuts=50, flips=100)
+    made.add_argument("--signal", choices=tuple(SIGNALS), default="image")
+    made.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    args = parse(made, steps=30, kills=1, cuts=3, flips=3)
     if args.child is not None:
-        train(args.signal, args.child, args.steps, args.resume, args.data_dir)
+        train(args)
         return
-
-    draw = random.Random(args.seed)
+    draw = random.Random(0)
+    same, on = {"signal": args.signal, "steps": args.steps}, {**about(), "threads": 1}
+    kills = Rows(args.out / "reliability_kills.csv", ("signal", "kill"))
+    rows = Rows(args.out / "reliability.csv", ("signal", "test", "what"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         killed, reference = folder / "killed", folder / "reference"
-        command = [sys.executable, __file__, "--signal", args.signal, "--steps", str(args.steps)]
-        if args.data_dir is not None:
-            command += ["--data-dir", str(args.data_dir)]
-        begun = time.monotonic()
-        subprocess.run([*command, "--child", str(reference)], check=True)
-        pace = (time.monotonic() - begun) / args.steps
-        command += ["--child", str(killed)]
-        kills = kill_and_resume(command, killed, args.steps, args.kills, pace, draw)
-        equal = compare(killed, reference)
+        subprocess.run(child(reference), check=True)
+        for kill in kill_and_resume(killed, args, draw):
+            kills.add(same | kill | on)
         whole = (reference / "model.safetensors").read_bytes()
-        files = [*broken(whole, args.cuts, args.flips, draw), *foreign(folder)]
-        refused, calls = refusals(files, folder)
-
-    about = (
-        f"A U-Net trained for {args.steps} steps of {BATCH} "
-        f"{'spoken ' if args.signal == 'sound' else ''}digits, saved every {SAVE_EVERY}. "
-        f"Measured on: {machine()}; Python {platform.python_version()}, torch {torch.__version__}."
-    )
-    text = table(about, kills, equal, refused, calls)
-    print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    stem = "reliability_sound" if args.signal == "sound" else "reliability"
-    (args.out / f"{stem}.md").write_text(text + "\n", encoding="utf-8")
-    result = {
-        "about": about,
-        "kills": kills,
-        "equal": equal,
-        "refused": refused,
-        "unpickled": calls,
-    }
-    json_text = json.dumps(result, indent=2)
-    (args.out / f"{stem}.json").write_text(json_text + "\n", encoding="utf-8")
+        files = [*broken(whole, args, draw), *foreign(folder / "other")]
+        refused = refusals(files, folder / "model.safetensors")
+        for test, what, good, of in chain(compare(killed, reference), refused):
+            rows.add({**same, "test": test, "what": what, "good": good, "of": of, **on})
 
 
 if __name__ == "__main__":

@@ -13,37 +13,51 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmdiff import audio, image, metrics, nn, training
-    from mmdiff.diffusion import Denoised, Diffusion
+    from mmdiff.checkpoints import Info, load, register, save
+    from mmdiff.conditions import Class, Signal, Tokens, Vector
+    from mmdiff.diffusion import Diffusion
     from mmdiff.errors import UserError
-    from mmdiff.guidance import Guidance
-    from mmdiff.sampling import picard, sample
-    from mmdiff.schedules import Cosine, LinearBeta, Schedule, Trigonometric
+    from mmdiff.picard import picard
+    from mmdiff.recipe import Recipe
+    from mmdiff.sampling import Sampling, sample
+    from mmdiff.schedules import Cosine, Linear, LinearBeta, Schedule, Trigonometric
     from mmdiff.solvers import DDIM, DDPM, SOLVERS, DPMpp2M, DPMpp2MSDE, Heun
-    from mmdiff.training.checkpoints import Info, Pretrained, load, save
+    from mmdiff.steering import Clip, Guidance, Known, Spin
+    from mmdiff.training.train import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
-    "Denoised": "diffusion",
-    "Diffusion": "diffusion",
-    "UserError": "errors",
-    "Guidance": "guidance",
-    "picard": "sampling",
-    "sample": "sampling",
+    "Class": "conditions",
+    "Clip": "steering",
     "Cosine": "schedules",
-    "LinearBeta": "schedules",
-    "Schedule": "schedules",
-    "Trigonometric": "schedules",
     "DDIM": "solvers",
     "DDPM": "solvers",
     "DPMpp2M": "solvers",
     "DPMpp2MSDE": "solvers",
+    "Diffusion": "diffusion",
+    "Guidance": "steering",
     "Heun": "solvers",
+    "Info": "checkpoints",
+    "Known": "steering",
+    "Linear": "schedules",
+    "LinearBeta": "schedules",
+    "Recipe": "recipe",
     "SOLVERS": "solvers",
-    "Info": "training.checkpoints",
-    "Pretrained": "training.checkpoints",
-    "load": "training.checkpoints",
-    "save": "training.checkpoints",
+    "Sampling": "sampling",
+    "Schedule": "schedules",
+    "Signal": "conditions",
+    "Spin": "steering",
+    "Tokens": "conditions",
+    "Trigonometric": "schedules",
+    "UserError": "errors",
+    "Vector": "conditions",
+    "load": "checkpoints",
+    "picard": "picard",
+    "register": "checkpoints",
+    "sample": "sampling",
+    "save": "checkpoints",
+    "train": "training.train",
 }
 _PACKAGES = ("audio", "image", "metrics", "nn", "training")
 
@@ -51,27 +65,37 @@ __all__ = [
     "DDIM",
     "DDPM",
     "SOLVERS",
+    "Class",
+    "Clip",
     "Cosine",
     "DPMpp2M",
     "DPMpp2MSDE",
-    "Denoised",
     "Diffusion",
     "Guidance",
     "Heun",
     "Info",
+    "Known",
+    "Linear",
     "LinearBeta",
-    "Pretrained",
+    "Recipe",
+    "Sampling",
     "Schedule",
+    "Signal",
+    "Spin",
+    "Tokens",
     "Trigonometric",
     "UserError",
+    "Vector",
     "audio",
     "image",
     "load",
     "metrics",
     "nn",
     "picard",
+    "register",
     "sample",
     "save",
+    "train",
     "training",
 ]
 

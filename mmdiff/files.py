@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmdiff.errors import UserError
@@ -38,32 +38,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"the folder {folder} cannot be made ({error.strerror}): choose another --out."
+            f"the folder {folder} cannot be made ({error.strerror}): choose another folder."
         ) from error
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(
-            f"nothing can be written to {folder} ({error.strerror}): choose another --out."
+            f"nothing can be written to {folder} ({error.strerror}): choose another folder."
         ) from error
-
-
-@contextmanager
-def folder_aside(root: Path) -> Iterator[Path]:
-    """An empty folder inside `root`, which goes afterwards with all that is still in it.
-
-    So does `root`, with the folders above it that were made for it, if the body fails.
-    """
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as aside:
-            yield Path(aside)
-    except BaseException:
-        for folder in made:
-            with suppress(OSError):  # one that something else has been put into stays
-                folder.rmdir()
-        raise
 
 
 def discard_leftovers(folder: Path) -> None:

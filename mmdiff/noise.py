@@ -10,10 +10,15 @@ int64 tensor arithmetic on the device where it is wanted: nothing is copied and 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+# Streams keep uses of one seed apart, so that no two share their numbers.
+ORDER, TIME, NOISE, HIDE, VALIDATION, SPIN = 1, 2, 3, 4, 5, 6
 
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # the 64-bit golden ratio, as int64
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
@@ -31,10 +36,24 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
+def as_seed(seed: object) -> int:
+    """Any integer, of Python, NumPy or a tensor, as Python's in the range of int64.
+
+    Integers that differ by a multiple of 2^64 are the same seed.
+
+    Raises:
+        ValueError: what is no integer, such as 0.5.
+    """
+    try:
+        number = operator.index(seed)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(f"a seed is an integer, not {seed!r}.") from None
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 def _key(seed: int, samples: Tensor, step: int | Tensor, stream: int) -> Tensor:
     """[B] int64: one well-mixed key for each sample."""
-    wrapped = (seed + (1 << 63)) % (1 << 64) - (1 << 63)
-    key = _mix(torch.full_like(samples, wrapped) + _GOLDEN)
+    key = _mix(torch.full_like(samples, as_seed(seed)) + _GOLDEN)
     steps = step if isinstance(step, Tensor) else torch.full_like(samples, step)
     for part in (samples, steps, torch.full_like(samples, stream)):
         key = _mix(key + (part + 1) * _GOLDEN)
@@ -75,3 +94,38 @@ def permutation(seed: int, length: int, step: int, stream: int = 0) -> Tensor:
     """[length] int64: a random order of 0 .. length - 1, on the CPU."""
     key = _bits(seed, torch.zeros(1, dtype=torch.int64), step, stream, length)[0]
     return torch.argsort(key, stable=True)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What an objective may draw for a part of a batch: all a function of (seed, step, place).
+
+    A resumed run needs no generator's state, and several processes see what one would.
+
+    Attributes:
+        seed, step: of the run.
+        places: int64 [B], which places of the whole batch these samples have.
+        batch: how many places there are.
+    """
+
+    seed: int
+    step: int
+    places: Tensor
+    batch: int
+
+    def times(self) -> Tensor:
+        """[B] in [0, 1): place k draws from [k, k + 1) / batch, with one offset for all.
+
+        Each number is uniform over the data's random order, and together they cover the range
+        evenly, which takes variance out of the gradient (Kingma et al. 2021, appendix I.1).
+        """
+        offset = uniform(self.seed, torch.zeros_like(self.places), self.step, TIME)
+        return ((self.places + offset) / self.batch).clamp(max=1 - 2**-24)
+
+    def normal(self, x: Tensor) -> Tensor:
+        """Standard normal noise of the shape and dtype of `x` [B, ...]."""
+        return normal(self.seed, self.places, self.step, x.shape[1:], NOISE).to(x.dtype)
+
+    def chosen(self, rate: float) -> Tensor:
+        """bool [B]: each sample with probability `rate`."""
+        return uniform(self.seed, self.places, self.step, HIDE) < rate

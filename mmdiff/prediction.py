@@ -1,50 +1,64 @@
-"""What the network predicts: eps, v or x0, and what its error weighs.
+"""What the network predicts: eps, x0, v or flow, each a line through x0 and eps.
 
-With x_t = alpha x0 + sigma eps and alpha^2 + sigma^2 = 1 (Salimans & Ho 2022):
+With x_t = alpha x0 + sigma eps, an output is a x0 + b eps:
 
-    v = alpha eps - sigma x0,    x0 = alpha x_t - sigma v,    eps = sigma x_t + alpha v.
+    eps   a = 0       b = 1        Ho et al. 2020
+    x0    a = 1       b = 0
+    v     a = -sigma  b = alpha    Salimans & Ho 2022
+    flow  a = -1      b = 1        Lipman et al. 2023, Liu et al. 2023: d x_t / dt on `Linear`
 
-The functions here convert, in either direction; no other place in the library does.
+With d = alpha b - sigma a both come back from an output:
+
+    x0 = (b x_t - sigma out) / d,    eps = (alpha out - a x_t) / d,
+
+and the squared error of an output is (d / sigma)^2 times that of x0. Nothing else in the library
+knows one prediction from another.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
-from torch import Tensor, ones_like
+from torch import Tensor
 
-Prediction = Literal["eps", "v", "x0"]
+Prediction = Literal["eps", "x0", "v", "flow"]
 Weighting = Literal["uniform", "min_snr"]
 
 PREDICTIONS: tuple[str, ...] = get_args(Prediction)
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 
 MIN_SNR_GAMMA = 5.0  # Hang et al. 2023, the value of the paper
+_LEAST = 1e-30  # of sigma, to divide by
+_CLEANEST = 1e6  # alpha / sigma, at most: beyond it no float32 loss resolves an error
+
+# (alpha, sigma) -> (a, b); numbers or tensors.
+LINES: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
+    "eps": lambda alpha, sigma: (0.0, 1.0),
+    "x0": lambda alpha, sigma: (1.0, 0.0),
+    "v": lambda alpha, sigma: (-sigma, alpha),
+    "flow": lambda alpha, sigma: (-1.0, 1.0),
+}
 
 
 def from_x0_eps(
     prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor
 ) -> Tensor:
-    """The network's output (and so its training target) that stands for `x0` and `eps`.
-
-    All tensors broadcast against each other.
-    """
-    if prediction == "eps":
-        return eps
-    if prediction == "v":
-        return alpha * eps - sigma * x0
-    return x0
+    """a x0 + b eps: the network's output, and so its target; all tensors broadcast."""
+    a, b = LINES[prediction](alpha, sigma)
+    return a * x0 + b * eps
 
 
 def to_x0(
-    prediction: Prediction, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor
+    prediction: Prediction,
+    output: Tensor,
+    x_t: Tensor,
+    alpha: Tensor | float,
+    sigma: Tensor | float,
 ) -> Tensor:
-    """x0 from a network's `output` at `x_t`; "eps" divides by alpha."""
-    if prediction == "eps":
-        return (x_t - sigma * output) / alpha
-    if prediction == "v":
-        return alpha * x_t - sigma * output
-    return output
+    """x0 = (b x_t - sigma out) / d from a network's `output` at `x_t`; sigma above 0."""
+    a, b = LINES[prediction](alpha, sigma)
+    return (b * x_t - sigma * output) / (alpha * b - sigma * a)
 
 
 def to_x0_eps(
@@ -52,39 +66,28 @@ def to_x0_eps(
 ) -> tuple[Tensor, Tensor]:
     """(x0, eps) from a network's `output` at `x_t`; all tensors broadcast against each other.
 
-    "eps" divides by alpha, "x0" divides by sigma, "v" divides by nothing.
+    Where sigma is 0, x0 is still right, and eps is not defined from an x0 alone.
     """
-    x0 = to_x0(prediction, output, x_t, alpha, sigma)
-    if prediction == "eps":
-        return x0, output
-    if prediction == "v":
-        return x0, sigma * x_t + alpha * output
-    return x0, (x_t - alpha * output) / sigma
+    sigma = sigma.clamp(min=_LEAST)
+    a, b = LINES[prediction](alpha, sigma)
+    eps = (alpha * output - a * x_t) / (alpha * b - sigma * a)
+    return to_x0(prediction, output, x_t, alpha, sigma), eps
 
 
-def error_factor(prediction: Prediction, snr: Tensor) -> Tensor:
-    """How many times the squared error of this prediction is the squared error of x0.
-
-    SNR for eps, SNR + 1 for v, 1 for x0 (variance-preserving schedules).
-    """
-    if prediction == "eps":
-        return snr
-    if prediction == "v":
-        return snr + 1
-    return ones_like(snr)
-
-
-def loss_weight(weighting: Weighting, prediction: Prediction, snr: Tensor) -> Tensor:
+def loss_weight(
+    weighting: Weighting, prediction: Prediction, alpha: Tensor, sigma: Tensor
+) -> Tensor:
     """The weight of a sample's mean squared error, in the units of what the network predicts.
 
-    "uniform" weighs the network's own output evenly (DDPM's L_simple when that is eps).
-    "min_snr" weighs the x0-error by min(SNR, 5), whatever is predicted (Hang et al. 2023).
+    "uniform" weighs the network's own output evenly: DDPM's L_simple, when that is eps. "min_snr"
+    weighs the error of x0 by min(SNR, 5), whatever is predicted (Hang et al. 2023); with
+    SNR = (alpha / sigma)^2 and d / sigma = b alpha / sigma - a it is min(SNR, 5) (sigma / d)^2.
     """
+    ratio = (alpha / sigma).clamp(max=_CLEANEST)
     if weighting == "uniform":
-        return ones_like(snr)
-    # The SNR is infinite at t = 0; 1e12 times the x0-error is past what any float32 loss resolves.
-    snr = snr.clamp(max=1e12)
-    return snr.clamp(max=MIN_SNR_GAMMA) / error_factor(prediction, snr)
+        return ratio.new_ones(ratio.shape)
+    a, b = LINES[prediction](alpha, sigma)
+    return ratio.square().clamp(max=MIN_SNR_GAMMA) / (b * ratio - a) ** 2
 
 
 def check(prediction: str, weighting: str = "uniform") -> None:

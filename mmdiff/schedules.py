@@ -1,22 +1,22 @@
 """Noise schedules: t in [0, 1] -> (alpha, sigma) of x_t = alpha x0 + sigma eps.
 
-t = 0 is clean, t = 1 is (almost) pure noise. Every schedule here preserves variance
-(alpha^2 + sigma^2 = 1), and its log-SNR log(alpha^2 / sigma^2) falls strictly with t.
+t = 0 is clean, t = 1 is (almost) pure noise, and the log-SNR log(alpha^2 / sigma^2) falls strictly
+with t. `LinearBeta`, `Cosine` and `Trigonometric` preserve variance, alpha^2 + sigma^2 = 1;
+`Linear` does not, and nothing else in the library asks whether a schedule does.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def _exact(device: torch.device) -> torch.dtype:
+def exact(device: torch.device) -> torch.dtype:
     """The widest float the device has: schedules are computed in it, then rounded once."""
     return torch.float32 if device.type == "mps" else torch.float64
 
@@ -24,6 +24,27 @@ def _exact(device: torch.device) -> torch.dtype:
 @dataclass(frozen=True)
 class Schedule(ABC):
     """An immutable map from time to noise level; equal settings compare and hash equal."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t`, both in the shape and dtype of `t`.
+
+        Raises:
+            ValueError: times that are integers; on a CPU also times beyond [0, 1].
+        """
+        if not t.is_floating_point():
+            raise ValueError(
+                f"times are floating-point numbers in [0, 1], not {t.dtype}: "
+                "index i of T timesteps stands at (i + 1) / T."
+            )
+        if t.device.type == "cpu" and not ((t >= 0) & (t <= 1)).all():
+            raise ValueError(f"times lie in [0, 1], not {float(t.min()):g} to {float(t.max()):g}.")
+        return self.levels(t)
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t` in [0, 1]; as given here, alpha^2 + sigma^2 = 1."""
+        log_snr = self.log_snr(t)
+        alpha, sigma = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+        return alpha.to(t.dtype), sigma.to(t.dtype)
 
     @abstractmethod
     def log_snr(self, t: Tensor) -> Tensor:
@@ -40,20 +61,10 @@ class Schedule(ABC):
     def training_time(self, u: Tensor) -> Tensor:
         """Map `u`, uniform in [0, 1), to the times that training visits, uniform over them."""
 
-    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) at `t`, both in the shape and dtype of `t`."""
-        log_snr = self.log_snr(t)
-        alpha, sigma = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
-        return alpha.to(t.dtype), sigma.to(t.dtype)
-
     @property
     def alpha_at_one(self) -> float:
         """alpha at t = 1; where it is 0, x0 cannot be recovered from eps."""
         return float(self(torch.ones((), dtype=torch.float64))[0])
-
-    def config(self) -> dict[str, Any]:
-        """Name and arguments: what a checkpoint stores and `from_config` reads."""
-        return {"name": type(self).__name__, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,10 @@ def _log_snr_table(schedule: _BetaTable, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class LinearBeta(_BetaTable):
-    """DDPM's: `timesteps` betas evenly from `beta_start` to `beta_end` (Ho et al. 2020)."""
+    """DDPM's: `timesteps` betas evenly from `beta_start` to `beta_end` (Ho et al. 2020).
+
+    alpha_i^2 = prod over j <= i of (1 - beta_j).
+    """
 
     beta_start: float = 1e-4
     beta_end: float = 0.02
@@ -119,7 +133,7 @@ class LinearBeta(_BetaTable):
 
     def betas(self, device: torch.device) -> Tensor:
         return torch.linspace(
-            self.beta_start, self.beta_end, self.timesteps, dtype=_exact(device), device=device
+            self.beta_start, self.beta_end, self.timesteps, dtype=exact(device), device=device
         )
 
 
@@ -143,7 +157,7 @@ class Cosine(_BetaTable):
             )
 
     def betas(self, device: torch.device) -> Tensor:
-        t = torch.linspace(0, 1, self.timesteps + 1, dtype=_exact(device), device=device)
+        t = torch.linspace(0, 1, self.timesteps + 1, dtype=exact(device), device=device)
         abar = torch.cos(math.pi / 2 * (t + self.s) / (1 + self.s)).square()
         return (1 - abar[1:] / abar[:-1]).clamp(max=self.max_beta)
 
@@ -155,13 +169,13 @@ class Trigonometric(Schedule):
     Salimans & Ho 2022. alpha is exactly 0 at t = 1, so it goes with v or x0, not with eps.
     """
 
-    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        half = math.pi / 2 * t.to(_exact(t.device))
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        half = math.pi / 2 * t.to(exact(t.device))
         # sin of the complement, so that alpha is exactly 0 at t = 1.
         return torch.sin(math.pi / 2 - half).to(t.dtype), torch.sin(half).to(t.dtype)
 
     def log_snr(self, t: Tensor) -> Tensor:
-        alpha, sigma = self(t.to(_exact(t.device)))
+        alpha, sigma = self.levels(t.to(exact(t.device)))
         return 2 * (alpha.log() - sigma.log())
 
     def time_of(self, log_snr: Tensor) -> Tensor:
@@ -171,20 +185,22 @@ class Trigonometric(Schedule):
         return u
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    "LinearBeta": LinearBeta,
-    "Cosine": Cosine,
-    "Trigonometric": Trigonometric,
-}
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """Straight paths from data to noise, alpha = 1 - t, sigma = t (Liu et al. 2023).
 
+    alpha is exactly 0 at t = 1, so it goes with flow, v or x0, not with eps.
+    """
 
-def from_config(config: dict[str, Any]) -> Schedule:
-    """The schedule of `Schedule.config()`; ValueError for an unknown name or argument."""
-    arguments = dict(config)
-    name = arguments.pop("name", None)
-    if name not in SCHEDULES:
-        raise ValueError(f"unknown schedule {name!r}; known are {', '.join(SCHEDULES)}.")
-    try:
-        return SCHEDULES[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f"schedule {name} does not take these arguments: {error}.") from None
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return 1 - t, t
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        t = t.to(exact(t.device))
+        return 2 * (torch.log1p(-t) - t.log())
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        return torch.sigmoid(-log_snr / 2)
+
+    def training_time(self, u: Tensor) -> Tensor:
+        return u

@@ -14,6 +14,7 @@ products and ratios that stay finite where alpha = 0 (t = 1 on some schedules) a
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -128,8 +129,13 @@ class Solver(ABC):
     spacing: Spacing = field(default="trailing", kw_only=True)
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
+        try:
+            steps = operator.index(self.steps)
+        except TypeError:
+            steps = 0
+        if steps < 1:
             raise ValueError(f"{type(self).__name__} needs 1 step or more, not {self.steps!r}.")
+        object.__setattr__(self, "steps", steps)
         if self.spacing not in SPACINGS:
             raise ValueError(f"unknown spacing {self.spacing!r}; known are {', '.join(SPACINGS)}.")
 
@@ -161,10 +167,14 @@ class Solver(ABC):
 
 @dataclass(frozen=True)
 class DDPM(Solver):
-    """Ancestral sampling (Ho et al. 2020): draw from q(x_t' | x_t, x0) with x0 estimated.
+    """Ancestral sampling (Ho et al. 2020): draw from q(x' | x_t, x0) with x0 estimated.
 
-    `variance` of a step: "beta", 1 - (alpha / alpha')^2, or "posterior", that of q itself. The
-    last step adds no noise.
+    With a = alpha / alpha' and beta = sigma^2 - a^2 sigma'^2, whatever alpha^2 + sigma^2 is:
+
+        x' = a (sigma' / sigma)^2 x_t + alpha' beta / sigma^2 x0 + sqrt(variance) z.
+
+    `variance` is "beta", or "posterior", beta (sigma' / sigma)^2, that of q itself. The last step
+    adds no noise.
     """
 
     variance: Literal["beta", "posterior"] = "beta"
@@ -176,8 +186,7 @@ class DDPM(Solver):
 
     def rows(self, levels: Sequence[Level]) -> Iterator[Row]:
         for now, then in pairwise(levels):
-            decay = now.alpha / then.alpha
-            beta = now.sigma**2 - (decay * then.sigma) ** 2  # 1 - decay^2, without cancellation
+            decay, beta = _transition(now, then)
             shrink = (then.sigma / now.sigma) ** 2
             variance = beta if self.variance == "beta" and then.sigma > 0 else beta * shrink
             yield Row(
@@ -190,7 +199,10 @@ class DDPM(Solver):
 
 @dataclass(frozen=True)
 class DDIM(Solver):
-    """Song et al. 2021, eq. 12: `eta` = 0 is deterministic, 1 adds DDPM's posterior variance."""
+    """Song et al. 2021, eq. 12: `eta` = 0 is deterministic, 1 adds DDPM's posterior variance.
+
+    With r = sqrt(sigma'^2 - noise^2) / sigma:   x' = r x_t + (alpha' - alpha r) x0 + noise z.
+    """
 
     eta: float = 0.0
 
@@ -201,7 +213,8 @@ class DDIM(Solver):
 
     def rows(self, levels: Sequence[Level]) -> Iterator[Row]:
         for now, then in pairwise(levels):
-            noise = self.eta * then.sigma / now.sigma * math.sqrt(1 - (now.alpha / then.alpha) ** 2)
+            _, beta = _transition(now, then)
+            noise = self.eta * then.sigma / now.sigma * math.sqrt(beta)
             ratio = math.sqrt(max(then.sigma**2 - noise**2, 0.0)) / now.sigma
             yield Row(now, start=ratio, x0=then.alpha - now.alpha * ratio, noise=noise)
 
@@ -209,6 +222,10 @@ class DDIM(Solver):
 @dataclass(frozen=True)
 class Heun(Solver):
     """Karras et al. 2022, algorithm 1: two calls a step, one in the last.
+
+    With y = x / alpha, u = sigma / alpha and D(y, u) the estimate, dy/du = (y - D) / u, and
+
+        y' = y + (u' - u) / 2 ((y - D(y, u)) / u + (e - D(e, u')) / u'),   e that of Euler's step.
 
     Heun's method for x / alpha as a function of sigma / alpha; where alpha is nearly 0, so that
     this is nearly infinite, for x / sigma as a function of alpha / sigma.
@@ -232,7 +249,12 @@ class Heun(Solver):
 
 @dataclass(frozen=True)
 class DPMpp2M(Solver):
-    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2: first order in the first and last step."""
+    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2: first order in the first and last step.
+
+    With h the step in log(alpha / sigma), r = h / h_before and D, D_before the last estimates:
+
+        x' = sigma' / sigma x_t + (alpha' - alpha sigma' / sigma) ((1 + r / 2) D - r / 2 D_before).
+    """
 
     spacing: Spacing = field(default="karras", kw_only=True)
 
@@ -248,7 +270,11 @@ class DPMpp2M(Solver):
 
 @dataclass(frozen=True)
 class DPMpp2MSDE(Solver):
-    """SDE-DPM-Solver++(2M): Lu et al. 2022, appendix; the noisy sibling of `DPMpp2M`."""
+    """SDE-DPM-Solver++(2M): Lu et al. 2022, appendix; the noisy sibling of `DPMpp2M`.
+
+    x' = sigma' / sigma e^-h x_t + alpha' (1 - e^-2h) ((1 + r / 2) D - r / 2 D_before)
+         + sigma' sqrt(1 - e^-2h) z.
+    """
 
     spacing: Spacing = field(default="log_snr", kw_only=True)
 
@@ -267,6 +293,12 @@ class DPMpp2MSDE(Solver):
                 noise=then.sigma * math.sqrt(1 - decay**2),
             )
             before = now
+
+
+def _transition(now: Level, then: Level) -> tuple[float, float]:
+    """a and beta of q(x_t | x') = N(a x', beta): beta = sigma^2 - a^2 sigma'^2."""
+    decay = now.alpha / then.alpha
+    return decay, now.sigma**2 - (decay * then.sigma) ** 2
 
 
 def _step_ratio(before: Level | None, now: Level, then: Level) -> float:

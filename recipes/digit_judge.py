@@ -5,20 +5,16 @@ python recipes/digit_judge.py --data-dir data --out mmdiff/zoo/digit_judge.safet
 
 from __future__ import annotations
 
-import argparse
 import math
-import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from judging import arguments, fit, store
 from torch import Tensor
-from tqdm import tqdm
 
 from mmdiff.image.datasets import open_images
-from mmdiff.metrics.frechet import frechet_distance, training_part
-from mmdiff.metrics.images import stack
-from mmdiff.metrics.judge import DigitJudge, load_judge, run_judge, save_judge
+from mmdiff.metrics.batches import take
+from mmdiff.metrics.judge import DigitJudge
 
 ROTATION, SCALE, SHEAR, SHIFT = math.radians(12), 0.1, 0.1, 2 / 14  # 2 of 28 pixels
 
@@ -32,27 +28,6 @@ def augment(x: Tensor) -> Tensor:
     rows = (zoom * cos, zoom * (shear - sin), shift_x, zoom * sin, zoom * cos, shift_y)
     grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), list(x.shape), False)
     return F.grid_sample(x + 1, grid, align_corners=False) - 1  # the outside is black: -1
-
-
-def train(x: Tensor, labels: Tensor, epochs: int, batch: int, rate: float) -> DigitJudge:
-    """A judge trained on images `x` [N, 1, 28, 28] with `labels` [N]."""
-    judge = DigitJudge()
-    steps = epochs * (len(x) // batch)
-    optimiser = torch.optim.AdamW(judge.parameters(), lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.1)
-    with tqdm(total=steps, unit="step", mininterval=1) as bar:
-        for _ in range(epochs):
-            for chosen in torch.split(torch.randperm(len(x)), batch)[: len(x) // batch]:
-                seen = augment(x[chosen]).contiguous(memory_format=torch.channels_last)
-                with torch.autocast("cpu", torch.bfloat16):
-                    loss = F.cross_entropy(judge(seen), labels[chosen])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-    return judge.eval()
 
 
 CARD = """# digit_judge
@@ -70,48 +45,21 @@ hidden layer) of two sets of images. Distances compare only with distances of th
 """
 
 
-def write(
-    judge: DigitJudge, out: Path, notes: dict[str, str], x: Tensor, test_x: Tensor, labels: Tensor
-) -> str:
-    """Store `judge` and its model card, with what it reaches on the test set as stored."""
-    save_judge(judge, out, notes)
-    judge = load_judge(out)
-    test_features, logits = run_judge(judge, test_x)
-    accuracy = (logits.argmax(1) == labels).double().mean().item()
-    save_judge(judge, out, {**notes, "test_accuracy": f"{accuracy:.4f}"})
-    floors = {}
-    for count in (1_000, 10_000):
-        features, _ = run_judge(judge, training_part(x, count))
-        floors[f"floor_{count}"] = frechet_distance(features, test_features)
-    parameters = sum(p.numel() for p in judge.parameters())
-    card = CARD.format(parameters=parameters, accuracy=accuracy, **notes, **floors)
-    out.with_suffix(".md").write_text(card, encoding="utf-8")
-    return card
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data-dir", type=Path, default=None)
-    parser.add_argument("--out", type=Path, default=Path("digit_judge.safetensors"))
-    args = parser.parse_args()
-
-    x, labels = stack(open_images("mnist", "train", args.data_dir))
-    test_x, test_labels = stack(open_images("mnist", "test", args.data_dir))
+    args = arguments(__doc__, batch=128, rate=4e-3, out="digit_judge.safetensors")
+    data, test = (take(open_images("mnist", split, args.data_dir)) for split in ("train", "test"))
     torch.manual_seed(args.seed)
-    start = time.monotonic()
-    judge = train(x, labels, args.epochs, args.batch, args.rate)
-    notes = {
-        "data": "MNIST, training split, CC BY-SA 3.0",
-        "licence": "MIT",
-        "command": f"python recipes/digit_judge.py --epochs {args.epochs} --batch {args.batch} "
-        f"--rate {args.rate} --seed {args.seed}",
-        "minutes": f"{(time.monotonic() - start) / 60:.1f}",
-    }
-    print(write(judge, args.out, notes, x, test_x, test_labels))
+    judge = DigitJudge()
+
+    def loss(chosen: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            seen = augment(data["x"][chosen])
+        (digits,) = judge(seen.contiguous(memory_format=torch.channels_last))
+        return F.cross_entropy(digits, data["label"][chosen])
+
+    notes = {"data": "MNIST, training split, CC BY-SA 3.0"}
+    notes |= fit(judge, len(data["x"]), loss, 0.01, args)
+    store(judge, args.out, CARD, notes, data, test, {"accuracy": "label"}, (1_000, 10_000))
 
 
 if __name__ == "__main__":

@@ -5,24 +5,14 @@ python recipes/speech_judge.py --data-dir data --out mmdiff/zoo/speech_judge.saf
 
 from __future__ import annotations
 
-import argparse
-import time
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
+from judging import arguments, fit, store
 from torch import Tensor
-from tqdm import tqdm
 
 from mmdiff.audio.datasets import open_sounds
-from mmdiff.metrics.frechet import frechet_distance, training_part
-from mmdiff.metrics.speech import Speech, stack_sounds
-from mmdiff.metrics.speech_judge import (
-    SpeechJudge,
-    load_speech_judge,
-    run_speech_judge,
-    save_speech_judge,
-)
+from mmdiff.metrics.batches import take
+from mmdiff.metrics.speech_judge import SpeechJudge
 
 SHIFT = 400  # samples: the word may begin up to 50 ms into the window
 NOISE = 0.5  # of the clips get noise,
@@ -65,33 +55,6 @@ def _kept(count: int, size: int, widest: int) -> Tensor:
     return (place < 0) | (place >= torch.rand(count, 1) * widest)
 
 
-def train(data: Speech, epochs: int, batch: int, rate: float) -> SpeechJudge:
-    """A judge trained on `data`."""
-    judge = SpeechJudge()
-    count = len(data.x)
-    steps = epochs * (count // batch)
-    optimiser = torch.optim.AdamW(judge.parameters(), lr=rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.1)
-    with tqdm(total=steps, unit="step", mininterval=1) as bar:
-        for _ in range(epochs):
-            for chosen in torch.split(torch.randperm(count), batch)[: count // batch]:
-                seen = distort(judge.spectrogram(augment(data.x[chosen])))
-                with torch.autocast("cpu", torch.bfloat16):
-                    features = judge.embed(seen.contiguous(memory_format=torch.channels_last))
-                    digits, speakers = judge.heads(F.dropout(features, DROPOUT))
-                    loss = F.cross_entropy(digits, data.labels[chosen], label_smoothing=SMOOTHING)
-                    loss += F.cross_entropy(
-                        speakers, data.speakers[chosen], label_smoothing=SMOOTHING
-                    )
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-    return judge.eval()
-
-
 CARD = """# speech_judge
 
 A convolutional classifier of spoken digits and their speakers ({parameters:,} parameters) that
@@ -111,51 +74,27 @@ each clip, and knows the six speakers of its data and no other voice.
 """
 
 
-def write(judge: SpeechJudge, out: Path, notes: dict[str, str], data: Speech, test: Speech) -> str:
-    """Store `judge` and its model card, with what it reaches on the test clips as stored."""
-    save_speech_judge(judge, out, notes)
-    judge = load_speech_judge(out)
-    test_features, digits, speakers = run_speech_judge(judge, test.x)
-    reached = {
-        "accuracy": (digits.argmax(1) == test.labels).double().mean().item(),
-        "speaker_accuracy": (speakers.argmax(1) == test.speakers).double().mean().item(),
-    }
-    stored = {f"test_{name}": f"{value:.4f}" for name, value in reached.items()}
-    save_speech_judge(judge, out, {**notes, **stored})
-    floors = {}
-    for count in (1_000, 2_700):
-        features, _, _ = run_speech_judge(judge, training_part(data.x, count))
-        floors[f"floor_{count}"] = frechet_distance(features, test_features)
-    parameters = sum(p.numel() for p in judge.parameters())
-    card = CARD.format(parameters=parameters, **notes, **reached, **floors)
-    out.with_suffix(".md").write_text(card, encoding="utf-8")
-    return card
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data-dir", type=Path, default=None)
-    parser.add_argument("--out", type=Path, default=Path("speech_judge.safetensors"))
-    args = parser.parse_args()
-
-    data, test = (
-        stack_sounds(open_sounds("fsdd", split, args.data_dir)) for split in ("train", "test")
-    )
+    args = arguments(__doc__, batch=64, rate=3e-3, out="speech_judge.safetensors")
+    data, test = (take(open_sounds("fsdd", split, args.data_dir)) for split in ("train", "test"))
     torch.manual_seed(args.seed)
-    start = time.monotonic()
-    judge = train(data, args.epochs, args.batch, args.rate)
-    notes = {
-        "data": "Free Spoken Digit Dataset, takes 5 to 49, CC BY-SA 4.0",
-        "licence": "MIT",
-        "command": f"python recipes/speech_judge.py --epochs {args.epochs} --batch {args.batch} "
-        f"--rate {args.rate} --seed {args.seed}",
-        "minutes": f"{(time.monotonic() - start) / 60:.1f}",
-    }
-    print(write(judge, args.out, notes, data, test))
+    judge = SpeechJudge()
+
+    def loss(chosen: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            seen = distort(judge.spectrogram(augment(data["x"][chosen])))
+        features = judge.embed(seen.contiguous(memory_format=torch.channels_last))
+        digits, speakers = judge.heads(F.dropout(features, DROPOUT))
+        digit_loss, speaker_loss = (
+            F.cross_entropy(logits, data[name][chosen], label_smoothing=SMOOTHING)
+            for name, logits in (("label", digits), ("speaker", speakers))
+        )
+        return digit_loss + speaker_loss
+
+    questions = {"accuracy": "label", "speaker_accuracy": "speaker"}
+    notes = {"data": "Free Spoken Digit Dataset, takes 5 to 49, CC BY-SA 4.0"}
+    notes |= fit(judge, len(data["x"]), loss, 0.02, args)
+    store(judge, args.out, CARD, notes, data, test, questions, (1_000, 2_700))
 
 
 if __name__ == "__main__":

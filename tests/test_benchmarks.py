@@ -1,123 +1,149 @@
-"""The benchmarks of sound work, and noise that all variants share drops out of their quotients."""
+"""The benchmarks work: each runs in its quick form, and leaves rows."""
 
 from __future__ import annotations
 
+import csv
 import importlib
-import runpy
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
-from PIL import Image
-
-import mmdiff
-from mmdiff.audio.frontends import FrontEnd
-from mmdiff.audio.mdct import MDCT
-from mmdiff.nn import UNet
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-NAMES = ["raw", "learned:4", "learned:32", "UNetV0:1", "UNetV0:32"]
+
+Rows = list[dict[str, str]]
 
 peak_memory = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory"
 )
 
 
-@pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("frontend_report")
-
-
-def written(stem: str) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (FOLDER / "results").glob(f"{stem}*")}
-
-
-def quick(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: str
-) -> list[list[str]]:
-    """The cells of all table rows that the quick form prints; it must write nothing."""
-    before = written(name)
-    monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *options, "--quick"])
-    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
-    assert written(name) == before
-    lines = capsys.readouterr().out.splitlines()
-    return [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+def quick(folder: Path, script: str, *options: str) -> dict[str, Rows]:
+    """The rows that the quick form of a script leaves, by file."""
+    command = [sys.executable, str(FOLDER / script), "--quick", f"--out={folder}", *options]
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
+    subprocess.run(command, check=True, capture_output=True, cwd=folder, env=environment)
+    found = {}
+    for path in folder.glob("*.csv"):
+        with path.open(newline="", encoding="utf-8") as file:
+            found[path.stem] = list(csv.DictReader(file))
+            assert all(row["machine"] for row in found[path.stem])
+    return found
 
 
 @peak_memory
-def test_frontend_speed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cells = quick("frontend_speed", monkeypatch, capsys)
-    some = {"raw": "1", "patch:16": "16", "mdct:16": "16", "learned:1": "1"}
-    others = {"learned:16": "16", "stft:512": "128", "stft": "256"}
-    factors = some | others | {"UNetV0:1": "1", "UNetV0:16": "16"}
-    named = [row for row in cells if row[0] in factors]
-    assert [row[0] for row in named] == [*factors, *factors, "UNetV0:1", "UNetV0:16"]
-    assert all(row[1] == factors[row[0]] for row in named)
-    assert named[0][2] == "1 (1 to 1), 1.00"
-    (peaked,) = (row for row in named[: len(factors)] if row[0] == "mdct:16")
-    assert 0 <= float(peaked[5]) < float(peaked[6].rstrip("| ")) < 100  # MiB
+def test_frontend_speed(tmp_path: Path) -> None:
+    rows = {row["frontend"]: row for row in quick(tmp_path, "frontend_speed.py")["frontend_speed"]}
+    assert {name: row["p"] for name, row in rows.items()} == {
+        "raw": "1", "patch:16": "16", "mdct:16": "16", "learned:1": "1", "learned:16": "16",
+        "stft:512": "128", "stft": "256", "UNetV0:1": "1", "UNetV0:16": "16",
+    }  # fmt: skip
+    assert rows["raw"]["forward_times"] == "1.0"
+    assert 0 <= float(rows["mdct:16"]["forward_mib"]) < float(rows["mdct:16"]["training_step_mib"])
 
 
-@peak_memory
-def test_audio_sampling(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    backbone = FrontEnd(MDCT(16), UNet(1, 16, 16, (16,), 1, conditions={"label": 2}))
-    info = mmdiff.Info((1, 256), labels=("a", "b"), sample_rate=1000)
-    path = tmp_path / "tiny.safetensors"
-    mmdiff.save(path, mmdiff.Diffusion(backbone, mmdiff.Trigonometric(), "v"), info)
-    cells = quick("audio_sampling", monkeypatch, capsys, str(path))
-    kinds = [(row[0], row[1]) for row in cells if row[0] in ("float32", "bfloat16")]
-    assert kinds == [(p, g) for g in ("none", "guided") for p in ("float32", "bfloat16")]
-    assert cells[2][3] == "1.00"
-    assert cells[-1][0] == "1 s"
-    assert 0 <= float(cells[-1][1]) < 100  # MiB
-
-
-def test_frontend_untrained(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_frontend_untrained(tmp_path: Path) -> None:
     """Frames show in what fresh networks make, and single samples do not."""
-    cells = quick("frontend_untrained", monkeypatch, capsys)
-    assert [(row[0], row[2]) for row in cells] == [
-        (name, given) for name in ("raw", "patch:16", "mdct:16") for given in ("white", "speech")
+    rows = quick(tmp_path, "frontend_untrained.py")["frontend_untrained"]
+    spurs = [float(row["spurs"]) for row in rows if row["input"] == "speech"]
+    assert [row["frontend"] for row in rows] == ["raw", "raw", "mdct:16", "mdct:16"]
+    assert spurs[0] < 0.01 < 0.1 < spurs[1]
+
+
+def test_frontend_quality(tmp_path: Path) -> None:
+    (row,) = quick(tmp_path, "frontend_quality.py")["frontend_quality"]
+    assert (row["frontend"], row["period"], row["steps"]) == ("patch:64", "64", "1")
+    assert float(row["loss"]) > 0
+    heard = {path.name for path in (tmp_path / "frontend_sounds").iterdir()}
+    assert heard == {f"synthetic-{name}.wav" for name in ("real", "patch64-plain", "patch64-spun")}
+
+
+def test_sampler_overhead(tmp_path: Path) -> None:
+    rows = quick(tmp_path, "sampler_overhead.py")["sampler_overhead"]
+    assert {row["sampler"].split()[0] for row in rows} == {
+        "mmdiff", "diffusers", "azula", "k-diffusion",
+    }  # fmt: skip
+
+
+def test_image_quality(tmp_path: Path, data_dir: Path) -> None:
+    rows = quick(tmp_path, "image_quality.py", f"--data-dir={data_dir}")["image_quality"]
+    assert [(row["calls"], row["steps"]) for row in rows] == [("2", "1"), ("3", "2")]  # of Heun
+
+
+@peak_memory
+def test_image_training(tmp_path: Path) -> None:
+    rows = quick(tmp_path, "image_training.py")["image_training"]
+    kinds = {(row["isa"], row["precision"]) for row in rows}
+    assert {("all", "float32"), ("AVX2", "float32")} <= kinds
+    assert ("AVX2", "bfloat16") not in kinds
+    assert all(row["network"] == "mmdiff UNet" and 0 < float(row["muon_share"]) < 1 for row in rows)
+    assert all(float(row["peak_mib"]) > 0 for row in rows)
+
+
+@peak_memory
+def test_audio_sampling(tmp_path: Path) -> None:
+    found = quick(tmp_path, "audio_sampling.py")
+    kinds = [
+        (r["isa"], r["guided"]) for r in found["audio_sampling"] if r["precision"] == "float32"
     ]
-    spurs = [float(row[3]) for row in cells]
-    assert max(spurs[:2]) < 0.01 < 0.1 < min(spurs[2:])
+    assert kinds == [("all", "False"), ("all", "True"), ("AVX2", "False"), ("AVX2", "True")]
+    assert [row["seconds"] for row in found["audio_memory"]] == ["1.0"]
 
 
-def rows(report: ModuleType) -> list[dict[str, object]]:
-    """Each variant takes 1 s over its p, the peer 3 s; what else runs slows whole rounds."""
-    slow = (1.0, 7.0, 1.5, 40.0, 2.0)
-    p = {name: int(name.partition(":")[2] or 1) for name in NAMES}
-    seconds = {name: (3.0 if name.startswith("UNetV0") else 1.0) / p[name] for name in NAMES}
-    turns = {name: [factor * seconds[name] for factor in slow] for name in NAMES}
-    rounds = dict.fromkeys(report.MAIN, turns)
-    counts = {name: 1000 // p[name] + 10 for name in NAMES}
-    return [report.row(name, p[name], rounds, counts) for name in NAMES]
+def test_digits_per_hour(tmp_path: Path, data_dir: Path) -> None:
+    (row,) = quick(tmp_path, "digits_per_hour.py", f"--data-dir={data_dir}")["digits_per_hour"]
+    assert (row["network"], row["steps"], row["calls"]) == ("a-unet", "1", "25")
 
 
-def test_shared_noise_drops_out(report: ModuleType) -> None:
-    for row in rows(report):
-        assert row["speedup"] == dict.fromkeys(report.MAIN, pytest.approx([row["p"]] * 3))
-        if str(row["name"]).startswith("UNetV0"):
-            assert row["of_ours"] == dict.fromkeys(report.MAIN, pytest.approx([3.0] * 3))
-    assert rows(report)[2]["arithmetic"] == pytest.approx(1010 / (31 + 10) / 32)
+@pytest.mark.parametrize("signal", ["image", "sound"])
+def test_reliability(tmp_path: Path, data_dir: Path, signal: str) -> None:
+    found = quick(tmp_path, "reliability.py", f"--signal={signal}", f"--data-dir={data_dir}")
+    assert len(found["reliability_kills"]) == 1
+    assert len(found["reliability"]) == 18
+    assert [row for row in found["reliability"] if row["good"] != row["of"]] == []
 
 
-def test_a_slow_turn_moves_no_quartile(report: ModuleType) -> None:
-    assert report.quotient([8.0] * 5, [2.0, 2.0, 2.0, 2.0, 64.0]) == [4, 4, 4]
-    assert report.quotient([1.0, 2.0, 3.0, 4.0, 5.0], [1.0] * 5) == [2, 3, 4]
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("timing")
 
 
-def test_plot(report: ModuleType, tmp_path: Path) -> None:
-    report.plot(tmp_path / "speed.png", rows(report))
-    with Image.open(tmp_path / "speed.png") as picture:
-        assert picture.width > 2 * picture.height
-        assert np.asarray(picture.convert("L")).std() > 10
+def test_shared_noise_drops_out(module: ModuleType) -> None:
+    slowed = (1.0, 7.0, 1.5, 40.0, 2.0)
+    assert module.quartiles([6 * s for s in slowed], [2 * s for s in slowed]) == [3, 3, 3]
+    assert module.quartiles([8.0] * 5, [2.0, 2.0, 2.0, 2.0, 64.0]) == [4, 4, 4]
+
+
+def test_all_take_turns(module: ModuleType) -> None:
+    called: list[str] = []
+    works = {name: lambda name=name: called.append(name) for name in "ab"}
+    times = module.rounds(works, "cpu", 3, least=0)
+    assert "".join(called) == "aabb" + 3 * "ab"
+    assert {name: len(turns) for name, turns in times.items()} == {"a": 3, "b": 3}
+
+
+def test_rows_replace_their_like(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    rows = importlib.import_module("rows")
+    path = tmp_path / "new" / "rows.csv"
+    kept = rows.Rows(path, ("name", "size"))
+    for row in ({"name": "a", "size": 1, "ms": 2.5}, {"name": "b", "size": 1, "ms": 3}):
+        kept.add(row)
+    again = rows.Rows(path, ("name", "size"))
+    assert {"name": "a", "size": 1} in again
+    assert {"name": "a", "size": 2} not in again
+    again.add({"name": "a", "size": 1, "ms": 4, "more": "x"})
+    assert path.read_text().splitlines() == ["name,size,ms,more", "a,1,4,x", "b,1,3,"]
+
+
+def test_scripts_leave_the_results_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    rows = importlib.import_module("rows")
+    monkeypatch.setattr(sys, "argv", ["script.py", "--quick"])
+    assert rows.parse(rows.parser("")).out == rows.QUICK
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    assert rows.parse(rows.parser("")).out == rows.RESULTS

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,19 +17,17 @@ SHAPE = (4, 2, 6)
 class Labelled(nn.Module):
     """Answers with its label, and remembers what it was asked."""
 
-    conditions: ClassVar = {"label": 3}
+    conditions: ClassVar = {"label": mmdiff.Class(3)}
 
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(4, 2)
         self.asked: list[tuple[int, float, list[int]]] = []
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor, tilt: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
         assert len(x) == len(t) == len(label)
         self.asked.append((len(x), float(t[0]), label.tolist()))
         shift = self.table(label + 1)[:, :, None].to(x.dtype)
-        if tilt is not None:
-            shift = shift + tilt[:, None, None]
         return torch.tanh(x * shift + t[:, None, None].to(x.dtype))
 
 
@@ -65,10 +63,11 @@ def test_is_the_combination_of_eps(model: mmdiff.Diffusion) -> None:
     )
     wanted = (x - sigma * (plain + 2.5 * (eps - plain))) / alpha
 
-    def x0(x: Tensor, at: At, **cond: Tensor) -> Tensor:
-        return model.x0(x, at, x.dtype, **cond)
+    def x0(x: Tensor, at: At) -> Tensor:
+        return model.x0(x, at, x.dtype)
 
-    found = Guidance(2.5).estimate(x0, x, At((0.4,), t, alpha, sigma), label=LABEL)
+    told = model.tell(4, {"label": LABEL}, x.device)
+    found = Guidance(2.5)(x0)(x, At((0.4,), t, float(alpha), float(sigma), told))
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 
 
@@ -109,25 +108,62 @@ def test_rescale_restores_the_spread_of_each_sample(model: mmdiff.Diffusion) -> 
     torch.testing.assert_close(some, 0.3 * full + 0.7 * guided, rtol=0, atol=1e-12)
 
 
-def test_other_conditions_are_kept_on_both_sides(model: mmdiff.Diffusion) -> None:
-    tilt = torch.tensor([0.0, 1.0, -1.0, 2.0], dtype=torch.float64)
-    arguments = {"noise": torch.ones(SHAPE, dtype=torch.float64), "tilt": tilt}
-    solver = mmdiff.DDIM(1)
-    guided = mmdiff.sample(model, SHAPE, solver, guidance=3.0, label=LABEL, **arguments)  # type: ignore[arg-type]
-    with_label, without = (
-        mmdiff.sample(model, SHAPE, solver, label=label, **arguments)  # type: ignore[arg-type]
-        for label in (LABEL, torch.full((4,), -1))
-    )
-    torch.testing.assert_close(guided, without + 3 * (with_label - without), rtol=0, atol=1e-12)
+class Everything(nn.Module):
+    """Is told a condition of each kind, as the U-Net tells them its blocks, and answers by them."""
+
+    conditions: ClassVar = {
+        "label": mmdiff.Class(3),
+        "style": mmdiff.Vector(2),
+        "text": mmdiff.Tokens(4),
+        "mel": mmdiff.Signal(2),
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[dict[str, Tensor]] = []
+
+    def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
+        self.asked.append(told)
+        answer = x * 0.1
+        for value in told.values():
+            if value.is_floating_point():
+                said = torch.tanh(value.nan_to_num(0.0)).flatten(1).sum(1)
+            else:
+                said = (value + 1) / 3.0
+            answer = answer + said[:, None, None] * x
+        return answer
 
 
-def test_picard_follows_the_interval_too(model: mmdiff.Diffusion) -> None:
-    guidance = Guidance(2.0, rescale=0.5, interval=(0.3, 0.8))
-    wanted = mmdiff.sample(model, SHAPE, mmdiff.DDIM(15), guidance=guidance, label=LABEL)
-    found, _ = mmdiff.picard(
-        model, SHAPE, mmdiff.DDIM(15), guidance=guidance, tolerance=1e-9, label=LABEL
-    )
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-8)
+TOLD = {
+    "label": LABEL,
+    "style": torch.randn(4, 2, generator=torch.Generator().manual_seed(0)),
+    "text": torch.randn(4, 5, 4, generator=torch.Generator().manual_seed(1)),
+    "mel": torch.randn(4, 2, 6, generator=torch.Generator().manual_seed(2)),
+}
+
+
+@pytest.mark.parametrize(
+    "names", [("label",), ("style",), ("mel",), ("label", "text"), tuple(TOLD)], ids=str
+)
+def test_all_that_is_told_is_hidden_together(names: tuple[str, ...]) -> None:
+    backbone = Everything()
+    model = mmdiff.Diffusion(backbone, mmdiff.LinearBeta(), "v")
+    noise = torch.randn(SHAPE, dtype=torch.float64)
+    given = {name: TOLD[name] for name in names}
+
+    def draw(**how: Any) -> Tensor:
+        return mmdiff.sample(model, SHAPE, mmdiff.DDIM(1), noise=noise, **how)
+
+    with_all, without = draw(**given), draw()
+    guided = draw(guidance=3.0, **given)
+    torch.testing.assert_close(guided, without + 3 * (with_all - without), rtol=0, atol=1e-12)
+    assert (with_all - without).abs().max() > 0.1
+    told = backbone.asked[-1]
+    assert set(told) == set(names)
+    for name, value in told.items():
+        torch.testing.assert_close(value[:4], given[name], rtol=0, atol=0)
+        untold = value[4:]
+        assert (untold.isnan() if untold.is_floating_point() else untold == -1).all()
 
 
 def test_works_in_bfloat16(model: mmdiff.Diffusion) -> None:
@@ -153,6 +189,6 @@ def test_values_out_of_range_are_refused(arguments: dict[str, object]) -> None:
         Guidance(**arguments)  # type: ignore[arg-type]
 
 
-def test_guidance_without_a_label_is_refused(model: mmdiff.Diffusion) -> None:
-    with pytest.raises(ValueError, match="guidance needs classes"):
+def test_guidance_without_anything_told_is_refused(model: mmdiff.Diffusion) -> None:
+    with pytest.raises(ValueError, match="guidance needs something to guide by"):
         mmdiff.sample(model, SHAPE, mmdiff.DDIM(2), guidance=2.0)

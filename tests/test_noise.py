@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -78,3 +81,38 @@ def test_permutation() -> None:
     assert torch.equal(order, noise.permutation(0, 1000, step=2))
     for other in (noise.permutation(1, 1000, step=2), noise.permutation(0, 1000, step=3)):
         assert (order == other).sum() < 10  # one agreement is expected by chance
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor, bool], ids=str)
+def test_any_integer_is_a_seed(kind: Callable[[int], Any]) -> None:
+    assert torch.equal(noise.normal(kind(1), IDS, 0, (3,)), noise.normal(1, IDS, 0, (3,)))
+
+
+@pytest.mark.parametrize("seed", [0.5, 1.0, "1", None, np.float32(1), torch.tensor(1.0)], ids=repr)
+def test_what_is_no_integer_is_no_seed(seed: Any) -> None:
+    for draw in (
+        lambda: noise.normal(seed, IDS, 0, (3,)),
+        lambda: noise.uniform(seed, IDS),
+        lambda: noise.permutation(seed, 9, 0),
+    ):
+        with pytest.raises(ValueError, match="a seed is an integer, not"):
+            draw()
+
+
+def test_what_an_objective_draws() -> None:
+    """A part of a batch draws what the whole does there; all times together are spread evenly."""
+    places = torch.arange(64)
+    whole = noise.Draws(3, 7, places, 64)
+    part = noise.Draws(3, 7, places[20:30], 64)
+    x = torch.zeros(64, 2, 5, dtype=torch.float64)
+    for draw in (
+        lambda draws: draws.times(),
+        lambda draws: draws.normal(x[: len(draws.places)]),
+        lambda draws: draws.chosen(0.3),
+    ):
+        assert torch.equal(draw(part), draw(whole)[20:30])
+        assert not torch.equal(draw(noise.Draws(3, 8, places, 64)), draw(whole))
+    assert torch.equal((whole.times() * 64).floor(), places.float())
+    assert whole.normal(x).dtype == x.dtype
+    rate = noise.Draws(3, 7, torch.arange(COUNT), COUNT).chosen(0.1).double().mean()
+    assert abs(float(rate) - 0.1) < 4 * math.sqrt(0.09 / COUNT)

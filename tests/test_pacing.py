@@ -20,7 +20,7 @@ class Clock:
     def __init__(self, minutes: dict[str, float]) -> None:
         self.minutes, self.slowness, self.turns = minutes, 1.0, Counter[str]()
 
-    def turn(self, name: str) -> float:
+    def turn(self, name: str, steps: int) -> float:
         self.turns[name] += 1
         late = self.turns[name] % 3  # every third turn is undisturbed
         return self.minutes[name] * self.slowness * (1 + late)

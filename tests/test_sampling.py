@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ SHAPE = (5, 2, 6, 4)
 class Mixing(nn.Module):
     """Mixes within each sample, for any number of dimensions and any label."""
 
-    conditions: ClassVar = {"label": 3}
+    conditions: ClassVar = {"label": mmdiff.Class(3, ("low", "mid", "high"))}
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,15 +76,6 @@ def test_a_state_on_the_way_is_gone_on_from(model: Diffusion, solver: Solver) ->
             torch.testing.assert_close(rest, whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("start", [1.0, 0.55, 0.5, 1e-3])
-@each_solver
-def test_a_plan_from_a_time_on(solver: Solver, start: float) -> None:
-    schedule = mmdiff.Trigonometric()
-    whole, rest = solver.plan(schedule), solver.plan(schedule, start)
-    assert rest.times == (start, *(t for t in whole.times if t < start))
-    assert rest.rows[0].asked.t == start
-
-
 @each_solver
 def test_variations_of_a_signal_are_those_of_its_distribution(solver: Solver) -> None:
     """Of normal data, noised and denoised by the best estimate: as wide as before."""
@@ -107,7 +99,12 @@ def test_variations_of_a_signal_are_those_of_its_distribution(solver: Solver) ->
 
 @pytest.mark.parametrize("batch", [1, 3, 5, 9])
 def test_in_parts_it_is_the_same(model: Diffusion, batch: int) -> None:
-    settings: Any = {"guidance": 2.0, "clip": (-1, 1), "spin": 3, "label": torch.arange(5) % 3}
+    settings: Any = {
+        "guidance": 2.0,
+        "clip": (-1, 1),
+        "steer": (mmdiff.Spin(3, 3),),
+        "label": torch.arange(5) % 3,
+    }
     seen: list[int] = []
     whole = mmdiff.sample(model, SHAPE, DDIM(4), 3, **settings)
     parts = sampling.in_parts(
@@ -217,40 +214,6 @@ def test_an_estimate_may_be_its_own_argument() -> None:
     assert torch.equal(x, kept)
 
 
-@pytest.mark.parametrize("solver", [DDIM(24), Heun(12), DPMpp2M(24)], ids=repr)
-def test_picard_is_the_sequential_runner(model: Diffusion, solver: Solver) -> None:
-    label = torch.tensor([0, 1, 2, -1, 1])
-    rounds: list[int] = []
-    model.backbone.register_forward_pre_hook(lambda _, args: rounds.append(len(args[0])))
-    found, count = mmdiff.picard(model, SHAPE, solver, seed=5, tolerance=1e-6, label=label)
-    calls = solver.plan(model.schedule).calls
-    assert count == len(rounds) < calls
-    assert rounds == [5, *(5 * (calls - i) for i in range(1, count))]
-    wanted = mmdiff.sample(model, SHAPE, solver, seed=5, label=label)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("solver", [DDIM(6), Heun(4), DPMpp2M(6), DDIM(1)], ids=repr)
-def test_picard_ends_exactly_after_as_many_rounds_as_calls(
-    model: Diffusion, solver: Solver
-) -> None:
-    wanted = mmdiff.sample(model.double(), SHAPE, solver)
-    found, rounds = mmdiff.picard(model, SHAPE, solver, tolerance=1e-300)
-    assert rounds == solver.plan(model.schedule).calls
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("solver", [DDPM(5), DDIM(5, 0.5), DPMpp2MSDE(5)], ids=repr)
-def test_picard_refuses_noise(model: Diffusion, solver: Solver) -> None:
-    with pytest.raises(ValueError, match="deterministic"):
-        mmdiff.picard(model, SHAPE, solver)
-
-
-def test_picard_refuses_a_tolerance_of_nothing(model: Diffusion) -> None:
-    with pytest.raises(ValueError, match="tolerance"):
-        mmdiff.picard(model, SHAPE, DDIM(3), tolerance=0.0)
-
-
 def test_a_compiled_backbone_is_compiled_once(model: Diffusion) -> None:
     wanted = mmdiff.sample(model, SHAPE, DPMpp2M(6))
     counter = CompileCounter()
@@ -284,107 +247,76 @@ def test_the_host_never_waits_for_cuda(solver: Solver, dtype: torch.dtype) -> No
     torch.testing.assert_close(x.cpu(), wanted, rtol=0, atol=error)
 
 
-@each_solver
-def test_estimates_are_clipped_where_asked(solver: Solver, model: Diffusion) -> None:
-    seen: list[Tensor] = []
-    wide = mmdiff.sample(model, SHAPE, solver, clip=(-1e9, 1e9))
-    assert torch.equal(wide, mmdiff.sample(model, SHAPE, solver))
-    low, high = -0.02, 0.03
-    assert wide.min() < low
-    assert wide.max() > high
-    x = mmdiff.sample(
-        model, SHAPE, solver, clip=(low, high), on_step=lambda i, t, x, x0: seen.append(x0)
-    )
-    assert all(low <= x0.min() and x0.max() <= high for x0 in seen)
-    torch.testing.assert_close(x, seen[-1], rtol=0, atol=1e-6)  # the last step goes to x0
-
-
-class Comb(nn.Module):
-    """v of an estimate x0 = 0 but for a spur on each `period`-th place, whatever it is given."""
-
-    def __init__(self, period: int) -> None:
-        super().__init__()
-        self.period = period
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.shapes: list[torch.Size] = []
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        self.shapes.append(x.shape)
-        spur = torch.zeros_like(x)
-        spur[(..., *[slice(None, None, self.period)] * (x.ndim - 2))] = 1
-        return spur
-
-
-@pytest.mark.parametrize("sides", [(60,), (24, 30)])
-def test_spinning_spreads_what_a_network_does_on_a_grid(sides: tuple[int, ...]) -> None:
-    period, steps = 5, 400
-    comb = Comb(period)
-    model = Diffusion(comb, mmdiff.Trigonometric(), "x0")
-    seen: list[Tensor] = []
-    mmdiff.sample(
-        model, (2, 1, *sides), DDIM(steps), spin=period,
-        on_step=lambda i, t, x, x0: seen.append(x0[0, 0]),
+def test_arguments_are_those_that_a_checkpoint_recommends(model: Diffusion) -> None:
+    how = sampling.Sampling("ddim", 6, guidance=2.0, clip=(-0.5, 0.5), spin=3)
+    label = torch.tensor([0, 1, 2, -1, 1])
+    found = mmdiff.sample(model, SHAPE, **how.arguments(7), label=label)
+    wanted = mmdiff.sample(
+        model, SHAPE, DDIM(6), 7, guidance=2.0, clip=(-0.5, 0.5), steer=(mmdiff.Spin(3, 7),),
+        label=label,
     )  # fmt: skip
-    mean = torch.stack(seen).mean(0)
-    # One place in five (or 25) holds the spur at each call; all shifts are equally common.
-    expected = 1 / period  # all dimensions are shifted alike: the spurs stay on a diagonal
-    shares = torch.stack([mean[(slice(k, None, period),) * len(sides)].mean() for k in range(5)])
-    torch.testing.assert_close(shares, torch.full((5,), expected), rtol=0, atol=0.08)
-    assert shares.sum() == pytest.approx(1)
-    assert {shape[-1] - sides[-1] for shape in comb.shapes} == set(range(period))
+    assert torch.equal(found, wanted)
+    # One is no guidance, and needs nothing to guide by.
+    assert sampling.Sampling(guidance=1.0).arguments(0)["guidance"] is None
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 40), (3, 1, 12, 9)])
-@each_solver
-def test_spinning_changes_nothing_for_a_network_without_a_grid(
-    shape: tuple[int, ...], solver: Solver
-) -> None:
-    class Pointwise(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor(0.5))
-
-        def forward(self, x: Tensor, t: Tensor) -> Tensor:
-            return torch.tanh(self.weight * x)
-
-    model = Diffusion(Pointwise(), mmdiff.Trigonometric(), "v")
-    plain = mmdiff.sample(model, shape, solver, seed=2)
-    assert torch.equal(mmdiff.sample(model, shape, solver, seed=2, spin=8), plain)
-
-
-def test_shifts_are_keyed_by_the_seed_alone(model: Diffusion) -> None:
-    whole = mmdiff.sample(model, (4, 2, 50), DDIM(6), seed=3, spin=7)
-    part = mmdiff.sample(model, (2, 2, 50), DDIM(6), seed=3, spin=7, first=2)
-    torch.testing.assert_close(part, whole[2:], rtol=0, atol=1e-5)
-    assert not torch.equal(whole, mmdiff.sample(model, (4, 2, 50), DDIM(6), seed=3))
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"solver": "euler"}, "unknown solver 'euler'; known are ddpm, ddim"),
+        ({"steps": 0}, "steps must lie in 1"),
+        ({"steps": 10**6}, "steps must lie in 1 .. 100,000"),
+        ({"clip": (1, 0)}, "clip must be a range"),
+        ({"guidance": -1.0}, "guidance scale"),
+        ({"spin": -1}, "spin must be 0 or more"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_recommended(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        sampling.Sampling(**settings)
 
 
-def test_a_label_for_a_model_without_labels_is_refused(model: Diffusion) -> None:
-    model.backbone.conditions = {}  # type: ignore[assignment]
-    with pytest.raises(ValueError, match="knows no condition 'label'"):
-        mmdiff.sample(model, (4, 1, 4), DDIM(2), label=torch.full((4,), -1))
+@pytest.mark.parametrize("seed", [np.int64(3), torch.tensor(3), np.uint8(3)], ids=repr)
+def test_any_integer_is_a_seed(model: Diffusion, seed: Any) -> None:
+    wanted = mmdiff.sample(model, SHAPE, DDPM(4), seed=3, steer=(mmdiff.Spin(3, 3),))
+    found = mmdiff.sample(model, SHAPE, DDPM(4), seed=seed, steer=(mmdiff.Spin(3, seed),))
+    assert torch.equal(found, wanted)
+    assert torch.equal(
+        mmdiff.picard(model, SHAPE, DDIM(4), seed=seed)[0],
+        mmdiff.picard(model, SHAPE, DDIM(4), seed=3)[0],
+    )
+    assert type(mmdiff.Recipe(model, seed=seed).seed) is int
+
+
+def test_a_fraction_is_no_seed(model: Diffusion) -> None:
+    for draw in (
+        lambda: mmdiff.Recipe(model, seed=0.5),  # type: ignore[arg-type]
+        lambda: mmdiff.sample(model, SHAPE, DDIM(2), seed=0.5),  # type: ignore[arg-type]
+        lambda: mmdiff.picard(model, SHAPE, DDIM(2), seed=0.5),  # type: ignore[arg-type]
+        lambda: mmdiff.sample(model, SHAPE, DDIM(2), steer=(mmdiff.Spin(3, 0.5),)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=r"a seed is an integer, not 0\.5"):
+            draw()
 
 
 @pytest.mark.parametrize(
     ("shape", "arguments", "words"),
     [
         ((4, 1, 4), {"clip": (1.0, -1.0)}, "clip must be a range"),
-        ((4, 1, 4), {"spin": -1}, r"spin must be in 0 \.\. 4 for a signal"),
-        ((4, 1, 2), {"spin": 3}, r"spin must be in 0 \.\. 2 for a signal"),
-        ((4, 3), {"spin": 1}, r"spin must be in 0 \.\. 0 for a signal"),
         ((4, 1, 4), {"noise": torch.zeros(4, 1, 4, device="meta")}, "noise is on meta, .* on cpu"),
         ((4, 1, 4), {"start": 0.5}, "to start at 0.5, pass the state there"),
-        ((4, 1, 4), {"start": 0.0, "noise": torch.zeros(4, 1, 4)}, r"start must lie in \(0, 1\]"),
-        ((4, 1, 4), {"start": 1.5}, r"start must lie in \(0, 1\]"),
         ((4,), {}, r"shape must be all of \[batch, channels, \*spatial\]"),
         ((0, 1, 4), {}, "shape must be"),
         ((4, 1, 4), {"noise": torch.zeros(1, 1, 4)}, r"noise has shape \[1, 1, 4\]"),
-        ((4, 1, 4), {"label": torch.tensor(3)}, "one entry for each of 4 samples"),
+        ((4, 1, 4), {"genre": 0}, "knows no condition 'genre'.*it knows label"),
         ((4, 1, 4), {"label": torch.zeros(3).long()}, "one entry for each of 4 samples"),
-        ((4, 1, 4), {"label": torch.zeros(4)}, "label must be int64"),
-        ((4, 1, 4), {"label": torch.zeros(4, 2).long()}, "label must be int64"),
-        ((4, 1, 4), {"label": torch.tensor([0, 1, 2, 3])}, r"0 \.\. 2.*span 0 \.\. 3"),
-        ((4, 1, 4), {"label": torch.tensor([0, -2, 2, 0])}, r"0 \.\. 2.*span -2 \.\. 2"),
+        ((4, 1, 4), {"label": torch.zeros(4)}, "label must hold integers"),
+        ((4, 1, 4), {"label": torch.zeros(4, 2).long()}, "one entry for each of 4 samples"),
+        ((4, 1, 4), {"label": [0, 1, 2, 3]}, r"0 \.\. 2.*span 0 \.\. 3"),
+        ((4, 1, 4), {"label": [0, -2, 2, 0]}, r"0 \.\. 2.*span -2 \.\. 2"),
+        ((4, 1, 4), {"label": "loud"}, "no label 'loud'; it knows low, mid, high"),
+        ((4, 1, 4), {"guidance": 2.0}, "guidance needs something to guide by"),
     ],
 )
 def test_wrong_arguments_are_refused(

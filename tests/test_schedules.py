@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdiff.schedules import Cosine, LinearBeta, Schedule, Trigonometric, from_config
+from mmdiff.schedules import Cosine, Linear, LinearBeta, Schedule, Trigonometric
 
 SCHEDULES = [
     LinearBeta(),
@@ -15,6 +16,7 @@ SCHEDULES = [
     Cosine(),
     Cosine(50, s=0.01, max_beta=0.9),
     Trigonometric(),
+    Linear(),
 ]
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 
@@ -61,11 +63,20 @@ def test_trigonometric_is_the_half_circle() -> None:
     assert Trigonometric().alpha_at_one == 0
 
 
+def test_linear_is_the_straight_path() -> None:
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    alpha, sigma = Linear()(t)
+    torch.testing.assert_close(alpha + sigma, torch.ones_like(t), rtol=0, atol=1e-15)
+    assert torch.equal(sigma, t)
+    assert Linear().alpha_at_one == 0
+
+
 @each_schedule
-def test_preserves_variance_and_falls_strictly(schedule: Schedule) -> None:
+def test_falls_strictly_and_all_but_linear_preserve_variance(schedule: Schedule) -> None:
     t = torch.linspace(0, 1, 4001, dtype=torch.float64)
     alpha, sigma = schedule(t)
-    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t), rtol=0, atol=1e-14)
+    if not isinstance(schedule, Linear):
+        torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t), rtol=0, atol=1e-14)
     log_snr = schedule.log_snr(t)
     assert (log_snr.diff() < 0).all()
     torch.testing.assert_close((alpha / sigma)[1:].log() * 2, log_snr[1:], rtol=1e-9, atol=1e-9)
@@ -99,22 +110,36 @@ def test_training_visits_each_timestep_alike() -> None:
 
 
 @each_schedule
-def test_config_round_trip(schedule: Schedule) -> None:
-    again = from_config(schedule.config())
+def test_equal_settings_are_equal(schedule: Schedule) -> None:
+    again = dataclasses.replace(schedule)
     assert again == schedule
     assert hash(again) == hash(schedule)
+    assert sum(other == schedule for other in SCHEDULES) == 1
 
 
 @pytest.mark.parametrize(
-    "config",
-    [{}, {"name": "Linear"}, {"name": "LinearBeta", "beta": 1}, {"name": "Cosine", "s": -1.0}],
+    ("times", "words"),
+    [
+        ([500], "not torch.int64: index i of T timesteps stands at"),
+        ([True], "not torch.bool"),
+        ([0.5, 1.0001], r"lie in \[0, 1\], not 0.5 to 1.0001"),
+        ([-1e-6, 0.5], "lie in"),
+        ([0.5, math.nan], "lie in"),
+    ],
 )
-def test_unknown_config_is_refused(config: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"schedule|Cosine"):
-        from_config(config)
+@each_schedule
+def test_what_is_no_time_is_refused(schedule: Schedule, times: list[float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        schedule(torch.tensor(times))
 
 
 @pytest.mark.parametrize("arguments", [(1,), (10, 0.0), (10, 0.02, 0.01), (10, 0.1, 1.0)])
 def test_bad_betas_are_refused(arguments: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="LinearBeta needs"):
         LinearBeta(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arguments", [{"timesteps": 1}, {"s": -1.0}, {"max_beta": 1.0}])
+def test_a_bad_cosine_is_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="Cosine needs"):
+        Cosine(**arguments)  # type: ignore[arg-type]

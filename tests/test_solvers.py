@@ -4,13 +4,15 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from mmdiff import prediction as pred
 from mmdiff.diffusion import At
 from mmdiff.sampling import run
-from mmdiff.schedules import Cosine, LinearBeta, Schedule, Trigonometric
+from mmdiff.schedules import Cosine, Linear, LinearBeta, Schedule, Trigonometric
 from mmdiff.solvers import (
     DDIM,
     DDPM,
@@ -26,7 +28,8 @@ from mmdiff.solvers import (
     grid,
 )
 
-SCHEDULES = [LinearBeta(), Cosine(), Trigonometric()]
+SCHEDULES = [LinearBeta(), Cosine(), Trigonometric(), Linear()]
+CONTINUOUS = (Trigonometric, Linear)
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 each_spacing = pytest.mark.parametrize("spacing", SPACINGS)
 each_solver = pytest.mark.parametrize("solver", SOLVERS.values())
@@ -45,7 +48,7 @@ def ideal(x: Tensor, at: At, v: float | Tensor) -> Tensor:
     return MU + gain * (x - at.alpha * MU)
 
 
-def flow(x: Tensor, start: Level, end: Level, v: float | Tensor) -> Tensor:
+def ode(x: Tensor, start: Level, end: Level, v: float | Tensor) -> Tensor:
     """Where the probability-flow ODE takes `x`, exactly."""
     spread = (end.alpha**2 * v + end.sigma**2) / (start.alpha**2 * v + start.sigma**2)
     return end.alpha * MU + spread**0.5 * (x - start.alpha * MU)
@@ -54,7 +57,7 @@ def flow(x: Tensor, start: Level, end: Level, v: float | Tensor) -> Tensor:
 @each_spacing
 @each_schedule
 def test_every_number_of_steps_has_its_grid(schedule: Schedule, spacing: Spacing) -> None:
-    if spacing == "leading" and isinstance(schedule, Trigonometric):
+    if spacing == "leading" and isinstance(schedule, CONTINUOUS):
         with pytest.raises(ValueError, match='no "leading" grid'):
             grid(schedule, 10, spacing)
         return
@@ -69,10 +72,12 @@ def test_every_number_of_steps_has_its_grid(schedule: Schedule, spacing: Spacing
 @each_spacing
 @each_solver
 @pytest.mark.parametrize(
-    "schedule", [LinearBeta(40), Cosine(40), Trigonometric()], ids=lambda s: type(s).__name__
+    "schedule",
+    [LinearBeta(40), Cosine(40), Trigonometric(), Linear()],
+    ids=lambda s: type(s).__name__,
 )
 def test_every_plan(schedule: Schedule, solver: type[Solver], spacing: Spacing) -> None:
-    if spacing == "leading" and isinstance(schedule, Trigonometric):
+    if spacing == "leading" and isinstance(schedule, CONTINUOUS):
         return
     for steps in range(1, 41):
         plan = solver(steps, spacing=spacing).plan(schedule)
@@ -106,14 +111,12 @@ def test_even_spacings_are_even(schedule: Schedule) -> None:
 
 @each_spacing
 @each_solver
-@pytest.mark.parametrize(
-    "schedule", [LinearBeta(), Cosine(), Trigonometric()], ids=lambda s: type(s).__name__
-)
+@each_schedule
 def test_rows_keep_signal_and_noise(
     schedule: Schedule, solver: type[Solver], spacing: Spacing
 ) -> None:
     """If the estimate never changes, each step goes from alpha x0 + sigma eps to the same at t'."""
-    if spacing == "leading" and isinstance(schedule, Trigonometric):
+    if spacing == "leading" and isinstance(schedule, CONTINUOUS):
         return
     made = DDPM(9, "posterior", spacing=spacing) if solver is DDPM else solver(9, spacing=spacing)
     for solver_ in (made, *([DDIM(9, eta, spacing=spacing) for eta in (0.3, 1.0)])):
@@ -126,6 +129,58 @@ def test_rows_keep_signal_and_noise(
             variance = (row.start * now.sigma) ** 2 + row.noise**2
             assert signal == pytest.approx(then.alpha, abs=1e-12)
             assert variance == pytest.approx(then.sigma**2, abs=1e-12)
+
+
+@each_schedule
+@each_spacing
+def test_ddim_of_eta_one_is_ddpm_of_the_posterior(schedule: Schedule, spacing: Spacing) -> None:
+    """Row for row, whether the schedule preserves variance or not."""
+    if spacing == "leading" and isinstance(schedule, CONTINUOUS):
+        return
+    ancestral = DDPM(13, "posterior", spacing=spacing).plan(schedule)
+    implicit = DDIM(13, eta=1.0, spacing=spacing).plan(schedule)
+    assert ancestral.times == implicit.times
+    for one, two in zip(ancestral.rows, implicit.rows, strict=True):
+        assert one.asked == two.asked
+        assert one[1:] == pytest.approx(two[1:], rel=1e-9, abs=1e-12)
+
+
+@each_schedule
+def test_the_posterior_is_that_of_two_jointly_normal_states(schedule: Schedule) -> None:
+    """q(x' | x_t, x0): of x' = alpha' x0 + sigma' e and x_t = a x' + sqrt(beta) e', by the formula
+    for a conditional normal distribution; a follows from the means, beta from the variances."""
+    plan = DDPM(11, "posterior").plan(schedule)
+    levels = levels_at(schedule, torch.tensor(plan.times, dtype=torch.float64))
+    for row, (now, then) in zip(plan.rows, pairwise(levels), strict=True):
+        a = now.alpha / then.alpha
+        covariance = torch.tensor(
+            [[then.sigma**2, a * then.sigma**2], [a * then.sigma**2, now.sigma**2]],
+            dtype=torch.float64,
+        )
+        gain = covariance[0, 1] / covariance[1, 1]
+        variance = covariance[0, 0] - gain * covariance[0, 1]
+        assert row.start == pytest.approx(float(gain), rel=1e-12)
+        assert row.x0 == pytest.approx(float(then.alpha - gain * now.alpha), rel=1e-9)
+        assert row.noise**2 == pytest.approx(float(variance), rel=1e-9, abs=1e-15)
+
+
+def test_on_straight_paths_ddim_is_eulers_method() -> None:
+    """x <- x - dt u, with u = eps - x0 from any network."""
+    steps = 37
+    x = torch.randn(5, 3, dtype=torch.float64)
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        return torch.tanh(x @ torch.ones(3, 3, dtype=torch.float64) / 3 + t) - 0.4 * x
+
+    wanted = x
+    for i in range(steps, 0, -1):
+        wanted = wanted - velocity(wanted, i / steps) / steps
+
+    def estimate(x: Tensor, at: At) -> Tensor:
+        return pred.to_x0("flow", velocity(x, at.times[0]), x, at.alpha, at.sigma)
+
+    found = run(DDIM(steps).plan(Linear()), estimate, x)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 
 
 def interior(solver: type[Solver], schedule: Schedule, steps: int) -> tuple[Plan, list[Level]]:
@@ -145,7 +200,7 @@ def test_order_of_convergence(schedule: Schedule, solver: type[Solver], order: i
     for steps in (128, 256):
         plan, levels = interior(solver, schedule, steps)
         found = run(plan, lambda x, at: ideal(x, at, v), x)
-        error = found - flow(x, levels[0], levels[-1], v)
+        error = found - ode(x, levels[0], levels[-1], v)
         errors.append(float(error.square().mean().sqrt()))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.2)
 
@@ -159,7 +214,7 @@ def test_the_default_grid_reaches_the_data(
     x = torch.tensor([[-1.7], [0.4], [2.0]], dtype=torch.float64)
     first, last = levels_at(schedule, torch.tensor([1.0, 0.0], dtype=torch.float64))
     found = run(solver(250).plan(schedule), lambda x, at: ideal(x, at, v), x)
-    error = (found - flow(x, first, last, v)).abs().max()
+    error = (found - ode(x, first, last, v)).abs().max()
     assert error < (0.05 if solver is DDIM else 0.01)
 
 
@@ -245,12 +300,14 @@ def test_spectrum_of_autoregressive_waveforms(solver: Solver) -> None:
     [
         (lambda: DDIM(0), "DDIM needs 1 step or more, not 0"),
         (lambda: Heun(2.0), "not 2.0"),  # type: ignore[arg-type]
-        (lambda: DDIM(True), "not True"),
+        (lambda: DDIM("5"), "not '5'"),  # type: ignore[arg-type]
         (lambda: DDIM(5, eta=1.5), "eta must lie"),
         (lambda: DDPM(5, "large"), "variance must be"),  # type: ignore[arg-type]
         (lambda: DDPM(5, spacing="even"), "unknown spacing 'even'"),  # type: ignore[arg-type]
         (lambda: DDPM(1001).plan(LinearBeta()), "1001 steps are more than the 1000"),
         (lambda: DPMpp2M(51).plan(Cosine(50)), "51 steps are more than the 50"),
+        (lambda: DDIM(5).plan(Cosine(50), start=0.0), r"start must lie in \(0, 1\]"),
+        (lambda: DDIM(5).plan(Cosine(50), start=1.5), r"start must lie in \(0, 1\]"),
     ],
 )
 def test_wrong_arguments_are_refused(make: object, words: str) -> None:
@@ -262,7 +319,17 @@ def test_a_continuous_schedule_takes_any_number_of_steps() -> None:
     assert len(DDIM(3000).plan(Trigonometric())) == 3000
 
 
+@pytest.mark.parametrize("start", [1.0, 0.55, 0.5, 1e-3])
+@each_solver
+def test_a_plan_from_a_time_on(solver: type[Solver], start: float) -> None:
+    whole, rest = solver(12).plan(Linear()), solver(12).plan(Linear(), start)
+    assert rest.times == (start, *(t for t in whole.times if t < start))
+    assert rest.rows[0].asked.t == start
+
+
 def test_solvers_are_values() -> None:
+    assert DDIM(np.int64(20)) == DDIM(20)
+    assert type(DDIM(np.int64(20)).steps) is int
     assert DDIM(20) == DDIM(20) != DDIM(20, eta=1.0)
     assert DDIM(20).plan(LinearBeta()) == DDIM(20).plan(LinearBeta())
     names: Sequence[str] = tuple(SOLVERS)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmdiff import noise
-from mmdiff.audio.checks import HIGHEST_RATE, LOWEST_RATE
-from mmdiff.audio.folders import Held, StoredSound, open_folder
+from mmdiff.audio.decoding import HIGHEST_RATE, LOWEST_RATE
+from mmdiff.audio.folders import Held, HeldSound, Recording, StoredSound, open_folder
 from mmdiff.audio.fsdd import open_fsdd
 from mmdiff.audio.synthetic import synthetic
+from mmdiff.conditions import Class, Condition
+from mmdiff.data.folders import describe, identity
+from mmdiff.data.splits import describe_classes
 from mmdiff.errors import UserError
+from mmdiff.modality import Modality
 
 NAMES = ("fsdd", "synthetic", "folder:PATH")
 
@@ -24,41 +29,52 @@ LONGEST = 1 << 25  # samples of a clip: a batch of longer ones fits into no memo
 
 _SYNTHETIC_COUNTS = {"train": 1000, "test": 100}
 _SYNTHETIC_BYTES = 4 << 30  # all of it at once is in memory
-_STREAM = 16  # of random numbers; training draws others from the same seed
+_STREAM, _AGAIN = 16, 17  # of random numbers; training draws others from the same seed
 _SHIFT = 256  # a word begins up to this many samples late
-_QUIETER = 6.0  # up to this many dB
-_FADE = 0.01  # seconds that a word takes to end where the window does
+_FADE = 0.01  # seconds that a sound takes to end where the window does
+_QUIET = 0.01  # of the peak of its sound, -40 dB: a crop below it is drawn again
+_TRIES = 8
 
 
-class SoundItem(TypedDict):
-    """One sound: `x` float32 [C, L] in [-scale, scale]; `label` and `speaker` -1 for none."""
-
-    x: Tensor
-    label: int
-    speaker: int
-
-
-class Sounds(Dataset[SoundItem]):
+class Sounds(Dataset[dict[str, Any]]):
     """Sounds of one length and what is known of them, see `open_sounds`.
+
+    An item is {"x": float32 [C, L] in [-scale, scale]}, and the class of each condition by name.
 
     Attributes:
         name: what `open_sounds` was asked for.
         shape: (C, L) of every item.
         sample_rate: in Hz.
-        labels, speakers: the names of the classes, () if there are none.
         scale: what values in [-1, 1] were multiplied by.
+        conditions: what items tell, such as {"label": Class(10, names)}.
+        identity: hex digest of the files, wherever they lie, and of what makes items of them.
+        costly: whether items are decoded when they are asked for, which other processes can do.
     """
 
     def __init__(
-        self, name: str, held: Held, shape: tuple[int, int], scale: float, augment: bool, seed: int
+        self,
+        name: str,
+        held: Held,
+        shape: tuple[int, int],
+        scale: float = 1.0,
+        shift: bool = False,
+        flip: bool = False,
+        seed: int = 0,
     ) -> None:
         self.name = name
-        self.shape = shape
+        self.shape: tuple[int, ...] = shape
         self.sample_rate = held.sample_rate
-        self.labels = held.labels
-        self.speakers = held.speakers
         self.scale = scale
-        self._held, self._augment, self._seed = held, augment, seed
+        self.conditions: Mapping[str, Condition] = held.conditions
+        self.identity = identity(
+            held.files,
+            shape=shape,
+            sample_rate=held.sample_rate,
+            scale=scale,
+            augmented=[shift, flip],
+        )
+        self.costly = any(isinstance(sound, StoredSound) for sound in held.sounds)
+        self._held, self._shift, self._flip, self._seed = held, shift, flip, seed
         # (sound, which of its parts, of how many)
         self._items = [
             (sound, part, parts)
@@ -66,13 +82,19 @@ class Sounds(Dataset[SoundItem]):
             for part in range(parts)
         ]
 
+    @property
+    def modality(self) -> Modality:
+        from mmdiff.audio.modality import Sound  # which opens these
+
+        return Sound(self.sample_rate, self.scale)
+
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> SoundItem:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return self.visit(index, 0)
 
-    def visit(self, index: int, count: int) -> SoundItem:
+    def visit(self, index: int, count: int) -> dict[str, Any]:
         """What item `index` is when it is visited for the `count`-th time, from 0.
 
         All that is random is a function of (seed, index, count).
@@ -80,57 +102,80 @@ class Sounds(Dataset[SoundItem]):
         Raises:
             UserError: a file of a folder has gone or is broken now.
         """
-        sound, part, parts = self._items[index]
-        held = self._held
-        # One number each for the place, the sign and the loudness.
-        keys = 3 * index + torch.arange(3)
-        where, sign, quieter = noise.uniform(self._seed, keys, count, _STREAM).tolist()
-        if held.aligned:
-            shift = int(where * min(_SHIFT, self.shape[1])) if self._augment else 0
-            x = self._word(held.sounds[sound], shift)
+        place, part, parts = self._items[index]
+        sound = self._held.sounds[place]
+        # One number each for the place and the sign, three apart as when `speech` was trained.
+        keys = 3 * index + torch.arange(2)
+        where, sign = noise.uniform(self._seed, keys, count, _STREAM).tolist()
+        if parts > 1:
+            x = self._crop(sound, (part + where) / parts, index, count)
         else:
-            x = self._crop(held.sounds[sound], (part + where) / parts)
-        scale = self.scale
-        if self._augment:
-            scale *= -1 if sign < 0.5 else 1
-            scale *= 1 if held.aligned else 10 ** (-_QUIETER * quieter / 20)
-        speaker = -1 if held.voices is None else held.voices[sound]
-        return {"x": x * scale, "label": held.targets[sound], "speaker": speaker}
+            late = min(_SHIFT, self.shape[1]) if self._held.aligned and self._shift else 0
+            x = self._begun(sound, int(where * late))
+        scale = -self.scale if self._flip and sign < 0.5 else self.scale
+        told = {what: values[place] for what, values in self._held.told.items()}
+        return {"x": x * scale, **told}
 
-    def _parts(self, sound: Tensor | StoredSound) -> int:
+    def summary(self) -> str:
+        """How much of what there is, and what was left out: a few lines for people."""
+        held = self._held
+        channels, length = self.shape
+        minutes = sum(sound.length for sound in held.sounds) / self.sample_rate / 60
+        lines = [
+            f"{self.name}: {len(held.sounds):,} sounds, {minutes:,.1f} minutes, as {len(self):,} "
+            f"clips of {length / self.sample_rate:.3g} s, {self.sample_rate:,} Hz, "
+            f"{channels} channel{'s' * (channels > 1)}"
+        ]
+        for what, condition in self._held.conditions.items():
+            lines.append(f"{what}: {describe_classes(condition.names, held.told[what])}")
+        lines += [held.note] * bool(held.note)
+        lines += [describe(held.left_out)] * bool(held.left_out)
+        return "\n".join(lines)
+
+    def _parts(self, sound: Recording) -> int:
         """How many items a sound is worth."""
-        return 1 if self._held.aligned else max(1, round(_length(sound) / self.shape[1]))
+        return 1 if self._held.aligned else max(1, round(sound.length / self.shape[1]))
 
-    def _crop(self, sound: Tensor | StoredSound, place: float) -> Tensor:
-        """A window whose beginning lies at `place` in [0, 1) of all that are possible."""
-        free = max(0, _length(sound) - self.shape[1])
-        return self._window(_part(sound, int(place * (free + 1)), self.shape[1]), 0)
+    def _crop(self, sound: Recording, place: float, index: int, count: int) -> Tensor:
+        """A window whose beginning lies at `place` in [0, 1) of all that are possible.
 
-    def _word(self, sound: Tensor | StoredSound, shift: int) -> Tensor:
+        If there is next to nothing to hear in it, one from anywhere in which there is.
+        """
+        free = sound.length - self.shape[1]
+
+        def window(place: float) -> Tensor:
+            return sound.part(int(place * (free + 1)), self.shape[1])
+
+        x = window(place)
+        for key in range(_TRIES * index, _TRIES * (index + 1)):
+            if x.abs().max() >= _QUIET * sound.peak:
+                break
+            elsewhere = noise.uniform(self._seed, torch.tensor([key]), count, _AGAIN)
+            x = max(x, window(elsewhere.item()), key=lambda x: float(x.abs().max()))
+        return x
+
+    def _begun(self, sound: Recording, shift: int) -> Tensor:
         """A window in which `sound` begins at `shift`, and fades out where it is too long."""
         room = self.shape[1] - shift
-        x = self._window(_part(sound, 0, room), shift)
-        if _length(sound) > room:
+        x = torch.zeros(self.shape)
+        part = sound.part(0, room)
+        x[:, shift : shift + part.shape[1]] = part
+        if sound.length > room:
             fade = min(room, round(_FADE * self.sample_rate))
             x[:, -fade:] *= torch.linspace(math.pi / 2, 0, fade).sin() ** 2
         return x
-
-    def _window(self, x: Tensor, shift: int) -> Tensor:
-        """`x` with `shift` zeros before it, and zeros after it."""
-        window = torch.zeros(self.shape)
-        window[:, shift : shift + x.shape[1]] = x
-        return window
 
 
 def open_sounds(
     name: str,
     split: str = "train",
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     sample_rate: int | None = None,
     seconds: float | None = None,
     channels: int = 1,
     scale: float = 1.0,
-    augment: bool = False,
+    shift: bool = False,
+    flip: bool = False,
     seed: int = 0,
 ) -> Sounds:
     """A data set of sounds with values in [-scale, scale].
@@ -140,13 +185,14 @@ def open_sounds(
 
     `synthetic` is made on the spot, see `mmdiff.audio.synthetic`.
 
-    `folder:PATH` is any folder of sounds (WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF), at any depth, of
-    any rates and channels. A file that is longer than the window counts as several items, about as
-    many as it has windows; each visit takes another crop from about its place. Shorter files have
-    zeros after them. Files whose values go beyond [-1, 1] are made quieter as a whole. The folders
-    right below PATH are the classes if there are several and no sound lies outside of them. `train`
-    and `test` below PATH are the splits; without them a tenth of the files, chosen by their names,
-    is held out for "test". A file that cannot be read, or is silent, is left out with a warning.
+    `folder:PATH` is any folder of sounds (what libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, AIFF,
+    AU, CAF and more; and what PyAV does if it is installed), at any depth, of any rates and
+    channels. A file of less than 1.5 windows is one item, which begins where the file does; zeros
+    follow, or it fades out. A longer one counts as several items, about as many as it has windows;
+    each visit takes another crop from about its place, or from elsewhere if that is 40 dB or more
+    below the peak of the file. Files whose values go beyond [-1, 1] are made quieter as a whole.
+    `mmdiff.data.splits.choose` tells splits and classes. What cannot be read, or is silent, is left
+    out with a warning.
 
     Args:
         name: one of `NAMES`.
@@ -157,8 +203,8 @@ def open_sounds(
         seconds: length of the items; 0.64 for `fsdd` and 1.5 for others if None.
         channels: of the items; mono becomes the same on all, and of several the mean.
         scale: what all values are multiplied by.
-        augment: flip the sign of half of the visits; let digits begin 0 to 255 samples later, make
-            others up to 6 dB quieter.
+        shift: let the digits of `fsdd` begin 0 to 255 samples later at each visit.
+        flip: turn the sign of half of the visits.
         seed: of the crops and the augmentation.
 
     Raises:
@@ -182,15 +228,15 @@ def open_sounds(
     if sample_rate is not None:
         _check_format(sample_rate, seconds)
     if kind == "folder":
-        held = open_folder(Path(path).expanduser(), split, sample_rate, channels)
+        held = open_folder(Path(path).expanduser().absolute(), split, sample_rate, channels)
     elif name == "fsdd":
-        root = Path(data_dir or os.environ.get("MMDIFF_DATA") or "data").expanduser()
+        root = Path(data_dir or os.environ.get("MMDIFF_DATA") or "data").expanduser().absolute()
         held = open_fsdd(root, split, sample_rate or 8000, channels)
     else:
         held = _open_synthetic(split, sample_rate or 22050, seconds, channels)
     _check_format(held.sample_rate, seconds)
     shape = (channels, max(1, round(seconds * held.sample_rate)))
-    return Sounds(name, held, shape, scale, augment, seed)
+    return Sounds(name, held, shape, scale, shift, flip, seed)
 
 
 def _check_format(sample_rate: int, seconds: float) -> None:
@@ -216,16 +262,10 @@ def _open_synthetic(split: str, sample_rate: int, seconds: float, channels: int)
             f"{_SYNTHETIC_BYTES >> 30} GiB of memory: choose fewer seconds or a lower sample rate."
         )
     waves, targets, labels = synthetic(count, split, sample_rate, samples, channels)
-    return Held(list(waves), sample_rate, targets.tolist(), tuple(labels))
-
-
-def _length(sound: Tensor | StoredSound) -> int:
-    return sound.length if isinstance(sound, StoredSound) else sound.shape[1]
-
-
-def _part(sound: Tensor | StoredSound, start: int, frames: int) -> Tensor:
-    """Frames `start` to `start + frames`, or to the end of the sound."""
-    frames = min(frames, _length(sound) - start)
-    if isinstance(sound, StoredSound):
-        return sound.part(start, frames)
-    return sound[:, start : start + frames]
+    return Held(
+        sounds=[HeldSound(wave) for wave in waves],
+        sample_rate=sample_rate,
+        files={f"synthetic {split}": count},
+        conditions={"label": Class(len(labels), labels)},
+        told={"label": targets.tolist()},
+    )

@@ -11,24 +11,23 @@ import sys
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
-from textwrap import shorten
 
 import pooch
-from torch import Tensor
 
-from mmdiff.audio.folders import Held
+from mmdiff.audio.folders import Held, HeldSound
 from mmdiff.audio.sound import mix, read, resample
+from mmdiff.conditions import Class
+from mmdiff.data.downloads import NETWORK_SECONDS, download
+from mmdiff.data.folders import for_each
 from mmdiff.errors import UserError
-from mmdiff.files import folder_aside
-from mmdiff.folders import for_each
 
 _URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip"
+_FOLDER = Path("fsdd", "recordings")
 _COUNT = 3000
 _NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]|[1-4][0-9])\.wav")
 _DIGITS = tuple("0123456789")
 _TEST = 5  # of each digit by each speaker
 _PEAK = 0.9
-_NETWORK_SECONDS = 30.0  # without an answer for this long there is no network
 
 
 def open_fsdd(root: Path, split: str, sample_rate: int, channels: int) -> Held:
@@ -43,9 +42,10 @@ def open_fsdd(root: Path, split: str, sample_rate: int, channels: int) -> Held:
     Raises:
         UserError: recordings are missing and cannot be downloaded, or are broken.
     """
-    folder = root / "fsdd" / "recordings"
+    folder = root / _FOLDER
     if not folder.is_dir():
-        _download(root, folder)
+        wanted = "the WAV files of the Free Spoken Digit Dataset"
+        download("fsdd", root, folder, wanted, _fetch)
     names = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
     missing = _missing(names)
     if missing:
@@ -57,22 +57,27 @@ def open_fsdd(root: Path, split: str, sample_rate: int, channels: int) -> Held:
     speakers = tuple(sorted({speaker for _, speaker, _ in parts}))
     chosen = [k for k, part in enumerate(parts) if (int(part[2]) < _TEST) == (split == "test")]
 
-    def load(index: int) -> Tensor:
+    def load(index: int) -> HeldSound:
         path = folder / names[index]
         x, rate = read(path)
         x = mix(resample(x, rate, sample_rate), channels)
         peak = x.abs().max()
         if not peak > 0:
             raise UserError(f"{path} is silent: put a sound copy in its place.")
-        return x * (_PEAK / peak)
+        return HeldSound(x * (_PEAK / peak))
 
     return Held(
         sounds=for_each(load, chosen, "reading fsdd"),
         sample_rate=sample_rate,
-        targets=[int(parts[index][0]) for index in chosen],
-        labels=_DIGITS,
-        voices=[speakers.index(parts[index][1]) for index in chosen],
-        speakers=speakers,
+        files={names[index]: (folder / names[index]).stat().st_size for index in chosen},
+        conditions={
+            "label": Class(len(_DIGITS), _DIGITS),
+            "speaker": Class(len(speakers), speakers),
+        },
+        told={
+            "label": [int(parts[index][0]) for index in chosen],
+            "speaker": [speakers.index(parts[index][1]) for index in chosen],
+        },
         aligned=True,
     )
 
@@ -85,34 +90,19 @@ def _missing(names: Collection[str]) -> list[str]:
     return sorted(whole - there)
 
 
-def _download(root: Path, folder: Path) -> None:
-    """Get the archive and unpack it beside `root`'s own files; move what is whole into place."""
-    try:
-        with folder_aside(root) as aside:
-            fetch = pooch.HTTPDownloader(sys.stderr.isatty(), 1 << 16, timeout=_NETWORK_SECONDS)
-            pooch.get_logger().setLevel("WARNING")
-            # GitHub packs the archive anew when it likes, so that no checksum would last.
-            archive = pooch.retrieve(_URL, None, "fsdd.zip", aside, downloader=fetch)
-            whole = aside / folder.name
-            _unpack(Path(archive), whole)
-            folder.parent.mkdir(exist_ok=True)
-            try:
-                whole.replace(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster
-                    raise
-    except Exception as error:  # every layer below has errors of its own
-        reason = shorten(str(error).strip() or repr(error), 120)
-        raise UserError(
-            f"fsdd is not in {root} and could not be downloaded ({reason}): put the WAV files of "
-            f"the Free Spoken Digit Dataset into {folder}, "
-            "or name another folder with --data-dir or MMDIFF_DATA."
-        ) from error
+def _fetch(root: Path) -> None:
+    """Get the archive, and unpack it below `root`."""
+    fetch = pooch.HTTPDownloader(sys.stderr.isatty(), 1 << 16, timeout=NETWORK_SECONDS)
+    pooch.get_logger().setLevel("WARNING")
+    # GitHub packs the archive anew when it likes, so that no checksum would last.
+    archive = Path(pooch.retrieve(_URL, None, "fsdd.zip", root, downloader=fetch))
+    _unpack(archive, root / _FOLDER)
+    archive.unlink()
 
 
 def _unpack(archive: Path, folder: Path) -> None:
     """The recordings in a zip file into `folder`; zipfile checks each against its CRC."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     with zipfile.ZipFile(archive) as packed:
         for member in packed.namelist():
             *_, inner, name = ("", *member.split("/"))

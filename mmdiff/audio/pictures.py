@@ -10,26 +10,22 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torchaudio.functional as taf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdiff.errors import UserError
+from mmdiff.audio.sound import blocks, probe
+from mmdiff.audio.spectrogram import mel, outline
 
 DECIBELS = (-80, -10)  # what the colours span
-
-_WINDOW = 0.04  # seconds, about: it is a power of two of samples
-_FRAMES = 8  # a window
-_BAND = 32  # mel from band to band
-_SILENCE = 1e-12  # -120 dB
 
 _DPI = 100  # only turns pixels into the units that matplotlib asks for
 _FONT, _SMALL, _GAP, _TICK = 14, 12, 8, 4  # pixels
@@ -43,24 +39,31 @@ Mark = tuple[float, str]  # a place in pixels, and what is written there
 Span = tuple[float, float]  # from here to there, in pixels
 
 
-def mel_spectrogram(x: Tensor, sample_rate: int) -> Tensor:
-    """[..., L] -> [..., mels, frames] in dB: the power of each band; a mean square of 1 is 0 dB.
+def spectrogram_picture(
+    sound: Tensor | Path | str, sample_rate: int | None = None, title: str = ""
+) -> Image.Image:
+    """One sound: the waveform, a lane for each channel, above its mel spectrogram.
 
-    A Hann window of 28 to 57 ms, an eighth of it from frame to frame, frame i centred on sample
-    i * window / 8; triangular bands 32 mel apart, from 0 Hz to half the sample rate (67 bands at
-    8 kHz, 125 at 48 kHz), in the mel of O'Shaughnessy 1987. Nothing falls below -120 dB.
-    """
-    return _decibels(_mel_power(x, sample_rate, _window(sample_rate) // _FRAMES))
+    A file is read in parts, so that an hour of it needs no memory.
 
-
-def spectrogram_picture(x: Tensor, sample_rate: int, title: str = "") -> Image.Image:
-    """One clip [C, L]: the waveform, a lane for each channel, above its mel spectrogram.
+    Args:
+        sound: [C, L], or the path of a file.
+        sample_rate: in Hz; of a tensor only, a file has its own.
+        title: above the picture.
 
     Raises:
-        ValueError: not [C, L], or nothing in it.
-        UserError: NaN.
+        ValueError: not [C, L], or nothing in it; a tensor without a rate.
+        UserError: NaN, or a file that cannot be read.
     """
-    return _picture([("", x[None])], sample_rate, [title] * bool(title), _Sizes(840, 100, 260))
+    if isinstance(sound, Tensor):
+        if sample_rate is None:
+            raise ValueError("a tensor needs a sample_rate to be drawn.")
+        shown = _Clip.of(sound)
+    else:
+        info = probe(sound)
+        sample_rate = info.sample_rate
+        shown = _Clip(info.channels, info.frames, blocks(sound))
+    return _picture([("", [shown])], sample_rate, [title] * bool(title), _Sizes(840, 100, 260))
 
 
 def gallery(
@@ -84,34 +87,8 @@ def gallery(
         raise ValueError(f"a gallery needs rows of one shape [N, C, L], not {shapes}.")
     narrow, wide = _COLUMN
     width = min(wide, max(narrow, _COLUMNS // max(1, len(rows[0][1]))))
-    return _picture(rows, sample_rate, captions or (), _Sizes(width, 44, 110))
-
-
-def _window(sample_rate: int) -> int:
-    """In samples."""
-    return 2 ** max(3, round(math.log2(_WINDOW * sample_rate)))
-
-
-def _mel(hertz: float) -> float:
-    return 2595 * math.log10(1 + hertz / 700)
-
-
-def _mel_power(x: Tensor, sample_rate: int, hop: int) -> Tensor:
-    """[..., L] -> [..., mels, 1 + L // hop]."""
-    window = _window(sample_rate)
-    fft = 2 * window  # the lowest bands lie closer together than the window's own frequencies
-    x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
-    hann = torch.hann_window(window, dtype=x.dtype, device=x.device)
-    power = taf.spectrogram(x, 0, hann, fft, hop, window, 2.0, False, pad_mode="constant")
-    nyquist = sample_rate / 2
-    mels = max(1, round(_mel(nyquist)) // _BAND)
-    bands = taf.melscale_fbanks(fft // 2 + 1, 0.0, nyquist, mels, sample_rate).to(power)
-    # By Parseval's theorem the bands then add up to the mean square in the window.
-    return (bands.T @ power) * (2 / (fft * hann.square().sum()))
-
-
-def _decibels(power: Tensor) -> Tensor:
-    return 10 * power.clamp(min=_SILENCE).log10()
+    clips = [(name, [_Clip.of(clip) for clip in x]) for name, x in rows]
+    return _picture(clips, sample_rate, captions or (), _Sizes(width, 44, 110))
 
 
 class _Sizes(NamedTuple):
@@ -122,13 +99,33 @@ class _Sizes(NamedTuple):
     mel: int
 
 
+class _Clip(NamedTuple):
+    """[channels, length] in parts."""
+
+    channels: int
+    length: int
+    parts: Iterable[Tensor]
+
+    @classmethod
+    def of(cls, x: Tensor) -> _Clip:
+        if x.ndim != 2 or not x.numel():
+            raise ValueError(
+                f"pictures of sound need clips [C, L] with L > 0, not {list(x.shape)}."
+            )
+        return cls(len(x), x.shape[1], [x])
+
+
 def _picture(
-    rows: Sequence[tuple[str, Tensor]], sample_rate: int, captions: Sequence[str], sizes: _Sizes
+    rows: Sequence[tuple[str, Sequence[_Clip]]],
+    sample_rate: int,
+    captions: Sequence[str],
+    sizes: _Sizes,
 ) -> Image.Image:
-    shape = rows[0][1].shape
-    if len(shape) != 3 or not all(shape):
-        raise ValueError(f"pictures of sound need clips [C, L] with L > 0, not {list(shape[1:])}.")
-    count, channels, length = shape
+    """Clips of one shape, as many in each row."""
+    count = len(rows[0][1])
+    if not count:
+        raise ValueError("pictures of sound need clips [C, L], and there are none.")
+    channels, length, _ = rows[0][1][0]
     if captions and len(captions) != count:
         raise ValueError(f"{count} columns need as many captions, not {len(captions)}.")
     width = sizes.width
@@ -148,16 +145,17 @@ def _picture(
     seconds = _seconds(length / sample_rate, width)
     hertz = _hertz(sample_rate, sizes.mel)
     for y, (name, clips) in zip(lines, rows, strict=True):
-        mel, bottom = y + height - sizes.mel, y + height
+        low, bottom = y + height - sizes.mel, y + height
         paper.write(_FONT, y + height / 2, name, _FONT, rotation=90)
-        for x, clip in zip(places, _samples(clips), strict=True):
-            for channel, wave in enumerate(clip):
-                paper.wave(x, y + channel * sizes.lane, width, sizes.lane, wave)
-            paper.levels(x, mel, width, sizes.mel, *_levels(clip, sample_rate, width))
+        for x, clip in zip(places, clips, strict=True):
+            seen = outline(clip.parts, length, sample_rate, width)
+            for channel, edges in enumerate(zip(seen.low, seen.high, strict=True)):
+                paper.wave(x, y + channel * sizes.lane, width, sizes.lane, *edges)
+            paper.levels(x, low, width, sizes.mel, seen.levels, seen.span)
             paper.marks_below(x, bottom, seconds, named=y == lines[-1])
         paper.marks_beside(left, bottom, hertz, "right")
         scale = torch.linspace(*DECIBELS, sizes.mel)[:, None]
-        paper.levels(bar, mel, _GAP, sizes.mel, scale, (0, _GAP))
+        paper.levels(bar, low, _GAP, sizes.mel, scale, (0, _GAP))
         paper.marks_beside(bar + _GAP, bottom, _scale(sizes.mel), "left")
     return paper.image()
 
@@ -176,36 +174,6 @@ def _lines(text: str, width: int) -> list[str]:
     return [line if len(line) <= most else f"{line[: most - 1]}…" for line in lines]
 
 
-def _samples(clips: Tensor) -> Tensor:
-    """On the CPU in float32."""
-    clips = clips.detach().to("cpu", torch.float32)
-    if clips.isnan().any():
-        raise UserError("the sound has NaN in it: the model has diverged, use another one.")
-    return clips
-
-
-def _envelope(wave: Tensor, columns: int) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest sample [K] in each of K <= `columns` stretches of `wave` [L]."""
-    size = -(-len(wave) // columns)
-    stretches = torch.cat((wave, wave[-1:].expand(-len(wave) % size))).unflatten(0, (-1, size))
-    return stretches.amin(1), stretches.amax(1)
-
-
-def _levels(clip: Tensor, sample_rate: int, width: int) -> tuple[Tensor, Span]:
-    """[mels, frames] in dB of the mean power of the channels, and where they lie in `width` pixels.
-
-    There are about two frames a pixel at most. The last one's middle is at the end or near it, on
-    either side.
-    """
-    length = clip.shape[1]
-    hop = max(_window(sample_rate) // _FRAMES, length // (2 * width))
-    beyond = -length % hop
-    padded = nn.functional.pad(clip, (0, beyond if 2 * beyond < hop else 0))
-    levels = _decibels(_mel_power(padded, sample_rate, hop).mean(0))
-    frame = hop / length * width
-    return levels, (-frame / 2, (levels.shape[1] - 0.5) * frame)
-
-
 def _seconds(length: float, width: int) -> list[Mark]:
     """Round times, as close as their names leave room for; the last name ends within the width."""
     least = length * 4.5 * _SMALL / width
@@ -220,7 +188,7 @@ def _hertz(sample_rate: int, height: int) -> list[Mark]:
     """Octaves from the highest down, as close as their names leave room for; pixels go upwards."""
     marks: list[Mark] = []
     for hertz in reversed([hertz for hertz in _OCTAVES if hertz <= sample_rate / 2]):
-        place = _mel(hertz) / _mel(sample_rate / 2) * height
+        place = mel(hertz) / mel(sample_rate / 2) * height
         if not marks or marks[-1][0] - place >= 1.5 * _SMALL:
             marks.append((place, f"{hertz / 1000:g} kHz" if hertz >= 1000 else f"{hertz} Hz"))
     return marks
@@ -248,9 +216,12 @@ class _Paper:
         look = {"ha": ha, "va": "center", "fontsize": size * 72 / _DPI, "color": _INK}
         self._axes.text(x, y, text, **look, rotation=rotation, parse_math=False)
 
-    def wave(self, x: float, y: float, width: int, height: int, wave: Tensor) -> None:
-        """From -1 at the bottom to 1 at the top of the box."""
-        low, high = (y + (1 - edge.clamp(-1, 1)) / 2 * height for edge in _envelope(wave, width))
+    def wave(
+        self, x: float, y: float, width: int, height: int, lowest: Tensor, highest: Tensor
+    ) -> None:
+        """Both edges [K] of a waveform, from -1 at the bottom to 1 at the top of the box."""
+        edges = (lowest, highest)
+        low, high = (y + (1 - edge.clamp(-1, 1)) / 2 * height for edge in edges)
         along = x + (torch.arange(len(low)) + 0.5) / len(low) * width
         outline = (along.numpy(), low.numpy(), high.numpy())
         self._axes.fill_between(*outline, color=_WAVE, linewidth=0.7)

@@ -1,16 +1,17 @@
 """Sound files in and out: any rate and any number of channels, a part at a time.
 
-libsndfile reads them and soxr resamples them. A sound is float32 [C, L], nominally in [-1, 1].
+libsndfile reads them, or ffmpeg's libraries where PyAV is installed, and soxr resamples them. A
+sound is float32 [C, L], nominally in [-1, 1].
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, gcd
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -18,11 +19,14 @@ import soxr
 import torch
 from torch import Tensor
 
-from mmdiff.audio.checks import cut, opened
+from mmdiff.audio import decoding, pyav
+from mmdiff.audio.decoding import Decoder, opened
 from mmdiff.errors import UserError
 from mmdiff.files import written_aside
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
+SUFFIXES = decoding.SUFFIXES + pyav.SUFFIXES  # of what is taken for a sound
+
+Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
 
 _BLOCK = 1 << 20  # numbers that are decoded at once where a whole file is gone through
 
@@ -30,22 +34,19 @@ _BLOCK = 1 << 20  # numbers that are decoded at once where a whole file is gone 
 # enough for an error of 1e-6.
 _REACH = 256
 
-# An MP3 without a frame count is measured by its size: that is right to within two MPEG frames.
-_MP3_SLACK = 2 * 1152
-
 _COMMENT = 2000  # bytes
 _LARGEST = 1e12  # a value; 32-bit integers that nobody divided reach 2e9
-_LEVELS = 1 << 15
+_CHANNELS = 8  # more than these are more than samples only where both were swapped
 
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """What the header of a sound file says.
+    """What a sound file holds.
 
     Attributes:
         sample_rate: in Hz.
         channels: how many.
-        frames: samples in each channel, at least 1.
+        frames: samples in each channel, at least 1, as many as can be decoded.
     """
 
     sample_rate: int
@@ -57,21 +58,47 @@ class SoundInfo:
         return self.frames / self.sample_rate
 
 
-def probe(path: Path | str) -> SoundInfo:
-    """What a sound file holds, by its header alone.
+def header(path: Path | str) -> tuple[int, int]:
+    """The sample rate in Hz and the channels of a sound file, without decoding it.
 
     Raises:
-        UserError: there is no such file, it is empty or no sound file, or its header shows that
-            it was cut, or says a rate beyond all sound.
+        UserError: there is no such file, it is empty or no sound file, or says an absurd rate.
     """
+    with opened(Path(path)) as file:
+        return file.sample_rate, file.channels
+
+
+def probe(path: Path | str) -> SoundInfo:
+    """What a sound file holds. It is decoded to its end, since headers do not always tell.
+
+    Raises:
+        UserError: as `blocks`.
+    """
+    sample_rate, channels = header(path)
+    return SoundInfo(sample_rate, channels, sum(x.shape[1] for x in blocks(path)))
+
+
+def blocks(path: Path | str) -> Iterator[Tensor]:
+    """The whole of a sound file in parts [C, any length], so that an hour of it needs no memory.
+
+    Raises:
+        UserError: as `header`; also for a file without a single frame, one that is cut or damaged,
+            or has values that are NaN, infinite or beyond all sound.
+    """
+    path = Path(path)
     with opened(path) as file:
-        return SoundInfo(file.samplerate, file.channels, file.frames)
+        empty = True
+        for x in _tensors(path, file, 0, max(1, _BLOCK // file.channels)):
+            empty = False
+            yield x
+        if empty:
+            raise UserError(f"{path} is empty: there is a header and no sound after it.")
 
 
 def read(path: Path | str, start: int = 0, frames: int | None = None) -> tuple[Tensor, int]:
     """A part of a sound file, float32 [C, frames], and its sample rate in Hz.
 
-    Integers of b bits are divided by 2^(b-1). What lies before `start` is not read.
+    Integers of b bits are divided by 2^(b-1). What lies before `start` is passed over.
 
     Args:
         path: of the file.
@@ -79,29 +106,35 @@ def read(path: Path | str, start: int = 0, frames: int | None = None) -> tuple[T
         frames: how many; to the end if None.
 
     Raises:
-        UserError: as `probe`; also if the part cannot be decoded, or has values that are NaN,
-            infinite or beyond all sound.
+        UserError: as `blocks`, for the part.
         ValueError: the part does not lie within the file.
     """
+    path = Path(path)
+    if start < 0 or (frames or 0) < 0:
+        raise ValueError(f"{frames} frames from {start} on are no part of a sound.")
+    if start == 0 and frames is None:
+        return torch.cat(list(blocks(path)), 1), header(path)[0]
     with opened(path) as file:
-        frames = file.frames - start if frames is None else frames
-        if not 0 <= start <= start + frames <= file.frames:
-            raise ValueError(
-                f"{path} has {file.frames} frames: {frames} from {start} on are not in it."
+        parts, count = [torch.empty(file.channels, 0)], 0
+        size = min(frames or _BLOCK, max(1, _BLOCK // file.channels))
+        for x in _tensors(path, file, start, size) if frames != 0 else ():
+            parts.append(x if frames is None else x[:, : frames - count])
+            count += parts[-1].shape[1]
+            if count == frames:
+                break
+        if count < (1 if frames is None else frames):
+            raise ValueError(f"{path} has no {frames or 'further'} frames from {start} on.")
+        return torch.cat(parts, 1), file.sample_rate
+
+
+def _tensors(path: Path, file: Decoder, start: int, size: int) -> Iterator[Tensor]:
+    for block in file.blocks(start, size):
+        x = torch.from_numpy(block).T.contiguous()
+        if not (x.abs() < _LARGEST).all():  # nor is NaN
+            raise UserError(
+                f"{path} has NaN or infinite values in it, or absurd ones: export it again."
             )
-        return _take(file, start, frames), file.samplerate
-
-
-def blocks(path: Path | str) -> Iterator[Tensor]:
-    """The whole of a sound file in parts [C, any length], so that an hour of it needs no memory.
-
-    Raises:
-        UserError: as `read`.
-    """
-    with opened(path) as file:
-        frames = max(1, _BLOCK // file.channels)
-        for start in range(0, file.frames, frames):
-            yield _take(file, start, min(frames, file.frames - start))
+        yield x
 
 
 def read_resampled(
@@ -119,7 +152,7 @@ def read_resampled(
         start, frames: the part, within `resampled_length` of the whole.
 
     Raises:
-        UserError: as `read`.
+        UserError, ValueError: as `read`.
     """
     source = info.sample_rate
     if source == sample_rate:
@@ -158,6 +191,20 @@ def resample(x: Tensor, source: int, target: int) -> Tensor:
     return y.contiguous()
 
 
+def resampled(parts: Iterable[Tensor], source: int, target: int) -> Iterator[Tensor]:
+    """The same for a sound in parts [C, any length] one after another, float32 on the CPU."""
+    stream = None
+    for x in parts:
+        if source == target:
+            yield x
+            continue
+        stream = stream or soxr.ResampleStream(source, target, len(x))
+        yield torch.from_numpy(stream.resample_chunk(x.T.contiguous().numpy()).T)
+    if stream:
+        end = np.zeros((0, len(x)), np.float32)
+        yield torch.from_numpy(stream.resample_chunk(end, last=True).T)
+
+
 def mix(x: Tensor, channels: int) -> Tensor:
     """`x` [C, L] with another number of channels: [channels, L].
 
@@ -174,53 +221,52 @@ def write(
     x: Tensor,
     sample_rate: int,
     note: Mapping[str, str] | None = None,
-    subtype: Literal["PCM_16", "FLOAT"] = "PCM_16",
+    subtype: Subtype = "PCM_16",
 ) -> None:
-    """Write a WAV file whose INFO chunk says what `note` does; a whole file or none.
+    """Write a WAV or FLAC file with a comment that says what `note` does; a whole file or none.
 
     The entry "Software" has a field of its own, the others are lines of the comment.
 
     Args:
-        path: ends in .wav.
-        x: [C, L], on any device and in any precision; as "PCM_16" in [-1, 1].
+        path: ends in .wav or .flac.
+        x: [C, L], on any device and in any precision; in [-1, 1] but for "FLOAT".
         sample_rate: in Hz.
         note: text by key; cut off after 2,000 bytes, since readers pass over a longer comment.
-        subtype: "PCM_16" has steps of 2^-15 and its largest value is 1 - 2^-15; "FLOAT" keeps
-            every float32.
+        subtype: "PCM_16" has steps of 2^-15 and its largest value is 1 - 2^-15, "PCM_24" steps of
+            2^-23; "FLOAT" keeps every float32, and is for WAV alone.
 
     Raises:
-        UserError: NaN or infinite values, values beyond [-1, 1] for "PCM_16", a failing disk.
-        ValueError: an `x` of another shape or a path of another kind.
+        UserError: NaN or infinite values, values beyond [-1, 1] for integers, a failing disk.
+        ValueError: an `x`, a rate or a path of another kind.
     """
     path = Path(path)
-    if x.ndim != 2 or not x.numel():
+    kind = path.suffix.lower().removeprefix(".").upper()
+    if kind not in ("WAV", "FLAC"):
+        raise ValueError(f"{path} ends in neither .wav nor .flac: choose one of them.")
+    if subtype not in ("PCM_16", "PCM_24", "FLOAT") or (kind == "FLAC" and subtype == "FLOAT"):
+        raise ValueError(f"{kind} is not written as {subtype!r}: choose 'PCM_16' or 'PCM_24'.")
+    if x.ndim != 2 or not x.numel() or x.is_complex():
         raise ValueError(f"a sound needs a shape [C, L] with C, L > 0, not {list(x.shape)}.")
-    if path.suffix.lower() != ".wav":
-        raise ValueError(f"{path} does not end in .wav.")
+    if len(x) > max(_CHANNELS, x.shape[1]):
+        raise ValueError(
+            f"a sound of shape {list(x.shape)} has more channels than samples: is it transposed? "
+            "The shape is [C, L]."
+        )
     x = x.detach().to("cpu", torch.float32)
     if not x.isfinite().all():
         raise UserError(
             "the sound has NaN or infinite values: the model has diverged, use another one."
         )
-    values = x.T.numpy()
-    if subtype == "PCM_16":
-        peak = float(x.abs().max())
-        if peak > 1:
-            raise UserError(
-                f"the sound reaches {peak:.4g}, beyond the range of 16 bits, [-1, 1]: "
-                "make it quieter, or write it as FLOAT."
-            )
-        # libsndfile would round towards zero.
-        values = np.clip(np.round(values * _LEVELS), -_LEVELS, _LEVELS - 1).astype(np.int16)
-    entries = dict(note or {})
-    software = entries.pop("Software", "mmdiff")
-    comment = "\n".join(f"{key}: {value}" for key, value in entries.items())
     buffer = io.BytesIO()  # libsndfile does not say why it cannot write to a disk
-    with soundfile.SoundFile(buffer, "w", sample_rate, len(x), subtype, format="WAV") as file:
-        file.software = software
-        if comment:  # an empty one is refused
-            file.comment = comment.encode()[:_COMMENT].decode(errors="ignore")
-        file.write(values)
+    try:
+        with soundfile.SoundFile(buffer, "w", sample_rate, len(x), subtype, format=kind) as file:
+            _describe(file, note or {})
+            file.write(x.T.numpy() if subtype == "FLOAT" else _integers(x, int(subtype[4:])))
+    except (soundfile.SoundFileError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"{kind} holds no {len(x)} channels at {sample_rate} Hz: choose another rate or fewer "
+            "channels."
+        ) from error
     try:
         with written_aside(path) as aside:
             aside.write_bytes(buffer.getbuffer())
@@ -231,22 +277,23 @@ def write(
         ) from error
 
 
-def _take(file: soundfile.SoundFile, start: int, frames: int) -> Tensor:
-    """[C, frames] from `start` on."""
-    path = Path(file.name)
-    slack = _MP3_SLACK if file.format == "MP3" else 0
-    try:
-        if file.tell() != start:
-            file.seek(start)
-        values = file.read(frames, dtype="float32", always_2d=True, fill_value=0.0)
-        end = file.tell()
-    except Exception as error:  # libsndfile has many
-        raise cut(path) from error
-    if end < start + frames - slack:
-        raise cut(path)
-    x = torch.from_numpy(values).T.contiguous()
-    if not (x.abs() < _LARGEST).all():  # nor is NaN
+def _describe(file: Any, note: Mapping[str, str]) -> None:
+    entries = dict(note)
+    file.software = entries.pop("Software", "mmdiff")
+    comment = "\n".join(f"{key}: {value}" for key, value in entries.items())
+    if comment:  # an empty one is refused
+        file.comment = comment.encode()[:_COMMENT].decode(errors="ignore")
+
+
+def _integers(x: Tensor, bits: int) -> Any:
+    """[C, L] in [-1, 1] -> integers [L, C] of 16 bits, or of 24 in the upper part of 32."""
+    peak = float(x.abs().max())
+    if peak > 1:
         raise UserError(
-            f"{path} has NaN or infinite values in it, or absurd ones: export it again."
+            f"the sound reaches {peak:.4g}, beyond the range of {bits} bits, [-1, 1]: "
+            "make it quieter, or write it as FLOAT."
         )
-    return x
+    levels = 1 << (bits - 1)
+    # libsndfile would round towards zero.
+    values = np.clip(np.round(x.T.numpy() * levels), -levels, levels - 1)
+    return values.astype(np.int16) if bits == 16 else values.astype(np.int32) << 8

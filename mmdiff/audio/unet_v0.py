@@ -59,7 +59,7 @@ class UNetV0(nn.Module):
             raise ValueError("UNetV0 needs one entry of each of its lists for each level.")
         if any(width % 8 for width in channels):
             raise ValueError(f"the widths of UNetV0 must be multiples of 8, not {list(channels)}.")
-        self.conditions: dict[str, int] = {}
+        self.conditions: dict[str, Any] = {}
         self.config: dict[str, Any] = {
             "in_channels": in_channels,
             "out_channels": out_channels,

@@ -1,5 +1,6 @@
 """The image backend: networks, data sets and pictures."""
 
 from mmdiff.image.diffunet import DiffUNet
+from mmdiff.image.modality import Pictures
 
-__all__ = ["DiffUNet"]
+__all__ = ["DiffUNet", "Pictures"]

@@ -6,6 +6,7 @@ It is the U-Net of Choi et al. 2021 (ILVR), after Dhariwal & Nichol 2021: 93.6 m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,7 +49,7 @@ class DiffUNet(nn.Module):
         super().__init__()
         from deepinv.models import DiffUNet as Network  # slow to import, and needed by few
 
-        self.conditions: dict[str, int] = {}
+        self.conditions: dict[str, Any] = {}
         self.config = {
             "in_channels": in_channels,
             "out_channels": out_channels,

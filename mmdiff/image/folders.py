@@ -1,150 +1,180 @@
-"""Any folder of image files as uint8 tensors of one size.
+"""Any folder of picture files as uint8 tensors of one size.
 
-Nothing about the files is trusted: every one is decoded in full when the folder is opened, so that
-a cut or foreign file costs a warning there and never a crash in the middle of an epoch.
+Every file is decoded in full when the folder is opened, so that a cut or foreign one is left out
+there and never crashes in the middle of an epoch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
+from mmdiff.data.folders import describe, find, for_each, warn_of
+from mmdiff.data.splits import choose
 from mmdiff.errors import UserError
-from mmdiff.folders import choose, find, for_each, some, warn_of_skipped
+from mmdiff.image.decoding import SUFFIXES, Header, Mode, Sides, decode, read_header, reason
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-CACHE_BYTES = 1 << 30  # decoded images up to this size stay in memory
-
-# A file is read by these parsers only, whatever its name says.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
-
-Mode = Literal["L", "RGB"]
+CACHE_BYTES = 1 << 30  # decoded pictures up to this size stay in memory
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a folder holds of one split."""
+    """What a data set holds of one split.
 
-    pixels: Tensor | ImageFiles  # uint8 [N, C, H, W]
-    targets: Tensor  # int64 [N], -1 = no label
-    labels: tuple[str, ...]
+    Attributes:
+        pixels: uint8 [N, C, H, W], or N of [C, H, W] that may be higher or wider than the items.
+        targets: int64 [N], the class of each, -1 for none.
+        labels: the names of the classes, () if there are none.
+        files: name -> size in bytes of the files that it was read from.
+        left_out: files that are no data, and why.
+        notes: what else people should know of it.
+        sides: of the items, those of `pixels` if None.
+    """
+
+    pixels: Tensor | list[Tensor] | ImageFiles
+    targets: Tensor
+    labels: tuple[str, ...] = ()
+    files: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    sides: Sides | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the items."""
+        if isinstance(self.pixels, list):
+            channels, height, width = self.pixels[0].shape
+        else:
+            _, channels, height, width = self.pixels.shape
+        return (channels, *(self.sides or (height, width)))
 
 
 class ImageFiles:
-    """Image files that are decoded when they are asked for: item -> uint8 [C, size, size]."""
+    """Picture files that are decoded when they are asked for, see `decoding.decode`."""
 
-    def __init__(self, paths: Sequence[Path], mode: Mode, size: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], mode: Mode, sides: Sides, whole: bool = False
+    ) -> None:
         self.paths = list(paths)
-        self.mode: Mode = mode
-        self.size = size
-        self.shape = (len(self.paths), 1 if mode == "L" else 3, size, size)
+        self.mode, self.sides, self.whole = mode, sides, whole
+        self.shape = (len(self.paths), 1 if mode == "L" else 3, *sides)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        path = self.paths[index]
+        """uint8 [C, H, W].
+
+        Raises:
+            UserError: the file has gone or is broken now.
+        """
         try:
-            return decode(path, self.mode, self.size)
+            return self.decode(index)
         except Exception as error:
-            raise UserError(f"{path} can no longer be read ({error}).") from error
+            path = self.paths[index]
+            raise UserError(f"{path} can no longer be read ({reason(error)}).") from error
 
+    def decode(self, index: int) -> Tensor:
+        return decode(self.paths[index], self.mode, self.sides, self.whole)
 
-def decode(path: Path, mode: Mode, size: int) -> Tensor:
-    """One image file as uint8 [C, size, size], its longer side cropped evenly at both ends.
-
-    The EXIF orientation is honoured, transparency is laid on white, 16 bits are scaled to 8, and
-    of an animation the first frame is taken. Raises whatever Pillow raises for a bad file.
-    """
-    with Image.open(path, formats=_FORMATS) as file:
-        file.draft(mode, (2 * size, 2 * size))  # JPEG only: far quicker for large photographs
-        image: Image.Image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):
-            # Pillow's own conversion clips 16 bits at 255, which leaves a white image.
-            image = image.convert("I").point(lambda value: value * (1 / 257) + 0.5)
-        elif image.mode == "F":
-            raise ValueError("floating-point pixels have no fixed range")
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = ImageOps.fit(image.convert(mode), (size, size), Image.Resampling.LANCZOS)
-        pixels: Tensor = tvf.pil_to_tensor(image)
-    return pixels
-
-
-def open_folder(root: Path, split: str, size: int | None = None) -> Decoded:
-    """The images under `root`, at any depth; see `datasets.open_images` for the rules.
-
-    Raises:
-        UserError: `root` is missing, is not a folder or holds no readable image.
-    """
-    found = find(root, SUFFIXES, "images")
-    headers = for_each(_read_header, [root / name for name in found], "listing images")
-    readable = [name for name, header in zip(found, headers, strict=True) if header]
-    sound = [header for header in headers if header]
-    bad = [name for name, header in zip(found, headers, strict=True) if not header]
-    if not readable:
-        raise UserError(
-            f"{root} holds no readable image: replace its files ({some(found)}), none of which "
-            f"opens as any of {', '.join(_FORMATS)}."
-        )
-    # Both splits decide colour and size from all files, so that they always agree.
-    mode: Mode = "L" if all(grey for grey, _ in sound) else "RGB"
-    size = size or max(4, min(64, sound[0][1] // 4 * 4))
-
-    names, classes = choose(readable, split)
-    pixels, kept = _decode_sound([root / name for name in names], mode, size)
-    bad += [names[index] for index in sorted(set(range(len(names))) - set(kept))]
-    if not kept:
-        raise UserError(
-            f"{root} holds no image for the {split} split: every file that belongs to it "
-            f"({some(names)}) is cut, or has floating-point pixels; replace such files, or take "
-            "them out."
-        )
-    warn_of_skipped(root, bad, "unreadable")
-    labels = tuple(sorted(set(classes.values())))
-    targets = [labels.index(classes[names[index]]) if labels else -1 for index in kept]
-    return Decoded(pixels, torch.tensor(targets), labels)
-
-
-def _decode_sound(
-    paths: Sequence[Path], mode: Mode, size: int
-) -> tuple[Tensor | ImageFiles, list[int]]:
-    """The images of those files that can be decoded, and the indices of these files."""
-    files = ImageFiles(paths, mode, size)
-    store = None
-    if math.prod(files.shape) <= CACHE_BYTES:
-        store = torch.empty(files.shape, dtype=torch.uint8)
-
-    def attempt(index: int) -> bool:
+    def flaw(self, index: int, store: Tensor | list[Tensor] | None = None) -> str:
+        """Why a file cannot be decoded; "" if it can. What was decoded goes into `store`."""
         try:
-            pixels = decode(paths[index], mode, size)
-        except Exception:  # a broken file may raise anything
-            return False
+            pixels = self.decode(index)
+        except Exception as error:  # a broken file may raise anything
+            return f"unreadable: {reason(error)}"
         if store is not None:
             store[index] = pixels
-        return True
+        return ""
 
-    sound = for_each(attempt, range(len(paths)), "reading images")
-    kept = [index for index, good in enumerate(sound) if good]
+
+def open_folder(root: Path, split: str, sides: Sides | None = None, whole: bool = False) -> Decoded:
+    """The pictures under `root`, at any depth; see `datasets.open_images` for the rules.
+
+    Args:
+        root: the folder.
+        split: "train" or "test".
+        sides: of the pictures; if None the shorter side of the first one, see `open_images`.
+        whole: keep what lies beyond `sides` at two ends.
+
+    Raises:
+        UserError: `root` is missing, is not a folder or holds no readable picture.
+    """
+    found = find(root, SUFFIXES, "pictures")
+    headers = for_each(read_header, [root / name for name in found.files], "listing pictures")
+    sound: dict[str, Header] = {}
+    bad: dict[str, str] = {}
+    for name, header in zip(found.files, headers, strict=True):
+        if isinstance(header, str):
+            bad[name] = f"unreadable: {header}"
+        elif header.generated:
+            bad[name] = "generated by a model"
+        else:
+            sound[name] = header
+    if not sound:
+        raise UserError(f"{root} holds no usable picture, {describe(bad)}: put others into it.")
+    # Both splits decide colour and size from all files, so that they always agree.
+    mode: Mode = "L" if all(header.grey for header in sound.values()) else "RGB"
+    if sides is None:
+        side = max(4, min(64, min(next(iter(sound.values())).sides) // 4 * 4))
+        sides = (side, side)
+
+    def works(name: str) -> bool:
+        return not ImageFiles([root / name], mode, sides, whole).flaw(0)
+
+    chosen = choose(list(sound), split, works)
+    files = ImageFiles([root / name for name in chosen.names], mode, sides, whole)
+    store = _store(files, [sound[name] for name in chosen.names])
+    flaws = for_each(lambda index: files.flaw(index, store), range(len(files)), "reading pictures")
+    bad |= chosen.left_out | {n: flaw for n, flaw in zip(chosen.names, flaws, strict=True) if flaw}
+    kept = [index for index, flaw in enumerate(flaws) if not flaw]
+    if not kept:
+        raise UserError(
+            f"{root} holds no picture for the {split} split, {describe(bad)}: put others into it."
+        )
+    warn_of(root, bad)
+    names = [chosen.names[index] for index in kept]
+    return Decoded(
+        _those(files, store, kept),
+        torch.tensor([chosen.targets[index] for index in kept]),
+        chosen.labels,
+        {name: found.files[name] for name in names},
+        found.left_out | bad,
+        tuple(filter(None, (_sizes([sound[name].sides for name in names]), chosen.note))),
+        sides,
+    )
+
+
+def _store(files: ImageFiles, headers: Sequence[Header]) -> Tensor | list[Tensor] | None:
+    """Room for all of `files` in memory; None if they are too many."""
+    count, channels, height, width = files.shape
+    if not files.whole:
+        small = math.prod(files.shape) <= CACHE_BYTES
+        return torch.empty(files.shape, dtype=torch.uint8) if small else None
+    # The side that does not fit is as much longer as the picture is narrow.
+    scales = (max(height / high, width / wide) for high, wide in (h.sides for h in headers))
+    areas = (h.sides[0] * h.sides[1] * s * s for h, s in zip(headers, scales, strict=True))
+    return [torch.empty(0)] * count if channels * sum(areas) <= CACHE_BYTES else None
+
+
+def _those(
+    files: ImageFiles, store: Tensor | list[Tensor] | None, kept: Sequence[int]
+) -> Tensor | list[Tensor] | ImageFiles:
+    """What `kept` are of the decoded pictures, or of the files where these are not stored."""
     if store is None:
-        return ImageFiles([paths[index] for index in kept], mode, size), kept
-    return store if len(kept) == len(paths) else store[kept], kept
+        return ImageFiles([files.paths[i] for i in kept], files.mode, files.sides, files.whole)
+    if isinstance(store, list):
+        return [store[index] for index in kept]
+    return store if len(kept) == len(files) else store[torch.tensor(kept)]
 
 
-def _read_header(path: Path) -> tuple[bool, int] | None:
-    """(is it greyscale, its shorter side), or None if it is no image."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            return image.mode in _GREY_MODES, min(image.size)
-    except Exception:  # a foreign file may raise anything
-        return None
+def _sizes(sides: Sequence[Sides]) -> str:
+    """How large the files are: "files of 30 x 47 to 300 x 200 pixels"."""
+    ranked = sorted(set(sides), key=lambda side: (side[0] * side[1], side))
+    ends = [f"{high:,} x {wide:,}" for high, wide in dict.fromkeys((ranked[0], ranked[-1]))]
+    return f"files of {' to '.join(ends)} pixels"

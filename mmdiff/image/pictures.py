@@ -1,4 +1,4 @@
-"""Pictures of images: grids, the progress of a training, the reverse process, animations.
+"""Pictures of images: grids, tables, the progress of a training, the reverse process.
 
 Tensors come in as floats [B, C, H, W] on any device and in any precision; 1 channel is grey, 3 are
 RGB. A value beyond the data range is clipped, NaN is refused.
@@ -7,16 +7,14 @@ RGB. A value beyond the data range is clipped, NaN is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from mmdiff.errors import UserError
-from mmdiff.files import written_aside
 
 Range = tuple[float, float]
 
@@ -49,7 +47,9 @@ def to_image(x: Tensor, data_range: Range = (-1.0, 1.0), scale: int = 1) -> Imag
     if x.ndim != 3 or len(x) not in (1, 3):
         raise ValueError(f"a picture needs a shape [1 or 3, H, W], not {list(x.shape)}.")
     pixels = to_uint8(x, data_range)
-    image = Image.fromarray((pixels[0] if len(x) == 1 else pixels.permute(1, 2, 0)).numpy())
+    image = Image.fromarray(
+        (pixels[0] if len(x) == 1 else rearrange(pixels, "c h w -> h w c")).numpy()
+    )
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
@@ -101,69 +101,32 @@ def progress_picture(
     return table.page
 
 
+def table(rows: Sequence[tuple[str, Tensor]], captions: Sequence[str] = ()) -> Image.Image:
+    """A row for each (name, images [N, C, H, W]), and captions above the columns.
+
+    Raises:
+        ValueError: no rows, or another number of captions than columns.
+    """
+    if not rows:
+        raise ValueError("a table needs at least one row.")
+    images = [_images(x) for _, x in rows]
+    columns = max(map(len, images))
+    if captions and len(captions) != columns:
+        raise ValueError(f"{columns} columns have as many captions or none, not {len(captions)}.")
+    names = [name for name, _ in rows]
+    page = _Table(images[0][0], captions or [""] * columns, names, 1)
+    for row, line in enumerate(images):
+        for column, image in enumerate(line):
+            page.paste(image, 0, row, column)
+    return page.page
+
+
 def reverse_process_picture(states: Sequence[tuple[str, Tensor]]) -> Image.Image:
     """The way from noise to images: a column for each (caption, [B, C, H, W]), a row a sample."""
     if not states:
         raise ValueError("a reverse process needs at least one state.")
-    columns = [_images(x) for _, x in states]
-    table = _Table(columns[0][0], [caption for caption, _ in states], [""] * len(columns[0]), 1)
-    for column, images in enumerate(columns):
-        for row, image in enumerate(images):
-            table.paste(image, 0, row, column)
-    return table.page
-
-
-def save_png(image: Image.Image, path: Path | str, note: dict[str, str] | None = None) -> None:
-    """Write a PNG file whose text chunks are the entries of `note`; a whole file or none.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    info = PngInfo()
-    for key, value in (note or {}).items():
-        info.add_text(key, value)
-    _write(Path(path), lambda aside: image.save(aside, "PNG", pnginfo=info, optimize=True))
-
-
-def save_gif(
-    frames: Sequence[Image.Image],
-    path: Path | str,
-    milliseconds: int = 60,
-    note: dict[str, str] | None = None,
-    hold: int = 2000,
-) -> None:
-    """Write an endless animation whose comment is `note`; a whole file or none.
-
-    Args:
-        frames: images of one size.
-        milliseconds: how long a frame stays, in steps of 10.
-        hold: how long the last one stays.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    if not frames:
-        raise ValueError("an animation needs at least one frame.")
-    first, *others = frames
-    options = {
-        "save_all": True,
-        "append_images": others,
-        "duration": [milliseconds] * len(others) + [hold],
-        "loop": 0,
-        "comment": "\n".join(f"{key}: {value}" for key, value in (note or {}).items()).encode(),
-    }
-    _write(Path(path), lambda aside: first.save(aside, "GIF", **options))
-
-
-def _write(path: Path, save: Callable[[Path], None]) -> None:
-    try:
-        with written_aside(path) as aside:
-            save(aside)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): make room, or choose another "
-            "place."
-        ) from error
+    samples = zip(*(x for _, x in states), strict=True)
+    return table([("", torch.stack(way)) for way in samples], [caption for caption, _ in states])
 
 
 def _images(
@@ -195,7 +158,7 @@ class _Table:
         self.indent = (self.width - 2 - sample.width) // 2
         beside = max(math.ceil(font.getlength(caption)) for caption in rows)
         self.left = _GAP + (beside + _GAP if beside else 0)
-        self.top = 2 * _GAP + _FONT_SIZE
+        self.top = 2 * _GAP + _FONT_SIZE if any(columns) else _GAP
         size = (
             self.left + len(columns) * self.width + _GAP - 2,
             self.top + blocks * self.block - 2,

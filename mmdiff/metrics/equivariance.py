@@ -97,7 +97,7 @@ def denoiser_artefacts(
     shifts: int = 8,
     seed: int = 0,
     batch: int = 16,
-    **cond: Tensor,
+    **told: Tensor,
 ) -> DenoiserReport:
     """Measure how far a denoiser D(x_t), the estimate of x0, is from treating all samples alike.
 
@@ -123,7 +123,7 @@ def denoiser_artefacts(
         seed: of the noise, the shifts and the bootstrap.
         batch: clips at once; it takes len(times) (2 len(frequencies) + shifts + 2) network calls
             for each clip, some of them with derivatives.
-        cond: conditions by name, each [N, ...].
+        told: conditions by name, each [N, ...].
 
     Raises:
         ValueError: another shape or period, fewer than two clips, or a denoiser that does not
@@ -138,7 +138,7 @@ def denoiser_artefacts(
     chosen = sorted(drawn.tolist())
     probe = _Probe(model, period, tuple(frequencies), tuple(chosen), seed, batch)
     with _exact():
-        rows = tuple(probe.at(time, x, cond) for time in times)
+        rows = tuple(probe.at(time, x, told) for time in times)
     return DenoiserReport(period, len(x), probe.frequencies, probe.shifts, rows)
 
 
@@ -166,12 +166,12 @@ class _Probe(NamedTuple):
     seed: int
     batch: int
 
-    def at(self, time: float, x: Tensor, cond: dict[str, Tensor]) -> AtTime:
+    def at(self, time: float, x: Tensor, told: dict[str, Tensor]) -> AtTime:
         counts = resampled(len(x), self.seed)
         answers: list[list[Tensor]] = []
         errors = []
         for ids in torch.arange(len(x), device=x.device).split(self.batch):
-            given = {name: value.to(x.device)[ids] for name, value in cond.items()}
+            given = {name: value.to(x.device)[ids] for name, value in told.items()}
             state = self._state(time, x[ids], ids)
             errors.append(self._shift_errors(time, state, given))
             clip = state[..., self.period :]
@@ -200,10 +200,10 @@ class _Probe(NamedTuple):
         z = noise.normal(self.seed, ids, 0, clean.shape[1:], _STREAM).to(x)
         return self.model.add_noise(clean, x.new_full((len(x),), time), z)
 
-    def _denoise(self, time: float, x: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        return self.model.denoise(x, x.new_full((len(x),), time), **cond).x0
+    def _denoise(self, time: float, x: Tensor, told: dict[str, Tensor]) -> Tensor:
+        return self.model.denoise(x, x.new_full((len(x),), time), **told).x0
 
-    def _shift_errors(self, time: float, state: Tensor, cond: dict[str, Tensor]) -> Tensor:
+    def _shift_errors(self, time: float, state: Tensor, told: dict[str, Tensor]) -> Tensor:
         """[B, shifts + 2]: energies of the errors for each shift, for a period, of the output."""
         length = state.shape[2] - self.period
         start = length // _EDGE
@@ -211,7 +211,7 @@ class _Probe(NamedTuple):
 
         def shifted(shift: int) -> Tensor:
             first = self.period - shift
-            y = self._denoise(time, state[..., first : first + length], cond)
+            y = self._denoise(time, state[..., first : first + length], told)
             return y[..., start + shift : start + shift + size].double()
 
         still = shifted(0)
@@ -219,11 +219,11 @@ class _Probe(NamedTuple):
         return torch.stack([y.square().sum((1, 2)) for y in (*parts, still)], dim=1).cpu()
 
     def _answer(
-        self, time: float, state: Tensor, frequency: float, cond: dict[str, Tensor]
+        self, time: float, state: Tensor, frequency: float, told: dict[str, Tensor]
     ) -> Tensor:
         """J exp(i w n) exp(-i w n), on all channels at once, without the edges: complex128."""
         twice = torch.cat((state, state))
-        given = {name: torch.cat((value, value)) for name, value in cond.items()}
+        given = {name: torch.cat((value, value)) for name, value in told.items()}
         angle = frequency * torch.arange(state.shape[2], dtype=torch.float64)
         tone = torch.stack((angle.cos(), angle.sin())).to(state)
         tones = tone[:, None, None].expand(2, *state.shape).flatten(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from statistics import median_low
@@ -9,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
+from mmdiff.data.turns import evenly
 from mmdiff.diffusion import Diffusion
 from mmdiff.metrics.aliasing import AliasingReport, Artefacts, evaluate_aliasing
 from mmdiff.metrics.equivariance import DenoiserReport, Estimate, denoiser_artefacts
 from mmdiff.metrics.periodic import PERIODS, with_controls
-from mmdiff.training.runs import evenly
 
 FEWEST = 20  # clips of each kind that a bootstrap can learn from
 PROBED = 16  # real clips that are asked of the denoiser
@@ -112,16 +113,16 @@ def _denoiser_lines(report: DenoiserReport) -> list[str]:
 
 
 def frame_length(model: Diffusion) -> int:
-    """Samples that the front end of `model` takes at a time; 1 where it has none."""
-    transform = getattr(model.backbone, "transform", None)
-    return int(getattr(transform, "factor", 1))
+    """Samples that the codecs of `model` take at a time; 1 where it has none."""
+    codecs = (model.codec, getattr(model.backbone, "codec", None))
+    return math.prod(int(codec.factor) for codec in codecs if codec is not None)
 
 
 def evaluate_frames(
     model: Diffusion,
     samples: Tensor,
     real: Tensor,
-    cond: Mapping[str, Tensor],
+    told: Mapping[str, Tensor],
     scale: float = 1.0,
     seed: int = 0,
     batch: int = PROBED,
@@ -132,11 +133,11 @@ def evaluate_frames(
     clips may be shorter than a period takes, too few or silent.
 
     Args:
-        model: a backbone that is no `FrontEnd` counts as one of single samples.
+        model: without a codec, in its backbone or around it, it counts as one of single samples.
         samples: what it made, [N, C, L]; full scale is 1, and what goes beyond is clamped.
         real: clips that no training saw, [M, C, L] in [-1, 1]; all are compared with the samples,
             and up to 16 are given to the denoiser.
-        cond: the conditions of `real` by name, int64 [M] each.
+        told: the conditions of `real` by name, [M, ...] each.
         scale: what the model multiplies waveforms by.
         seed: of the bootstrap, and of the denoiser's noise and shifts.
         batch: clips at once, at most, for the denoiser.
@@ -157,7 +158,7 @@ def evaluate_frames(
         return FrameReport(period, Skipped(reason), Skipped(reason))
 
     some = evenly(len(real), min(len(real), PROBED))
-    given = {name: value[some] for name, value in cond.items()}
+    given = {name: value[some] for name, value in told.items()}
     return FrameReport(
         period,
         _in_sound(samples.clamp(-1, 1), real, period, seed),
@@ -182,11 +183,13 @@ def _in_sound(samples: Tensor, real: Tensor, period: int, seed: int) -> Aliasing
 
 
 def _in_network(
-    model: Diffusion, x: Tensor, cond: dict[str, Any], period: int, seed: int, batch: int
+    model: Diffusion, x: Tensor, told: dict[str, Any], period: int, seed: int, batch: int
 ) -> DenoiserReport | Skipped:
+    if model.codec is not None:
+        return Skipped("the network denoises a code, and not the sound itself.")
     if len(x) < 2:
         return Skipped(f"it takes 2 held-out clips, not {len(x)}.")
     try:
-        return denoiser_artefacts(model, x, period, TIMES, seed=seed, batch=batch, **cond)
+        return denoiser_artefacts(model, x, period, TIMES, seed=seed, batch=batch, **told)
     except ValueError as error:  # it does not answer
         return Skipped(str(error))

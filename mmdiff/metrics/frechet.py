@@ -46,7 +46,15 @@ def training_part(values: Tensor, count: int) -> Tensor:
 
     Samples that are to be compared with the floor are drawn with the same labels: the classes are
     seldom equally common, and the Fréchet distance sees a difference of one per cent.
+
+    Raises:
+        ValueError: there are fewer than `count`.
     """
+    if count > len(values):
+        raise ValueError(
+            f"{count:,} samples need as many training items for their floor, and there are "
+            f"{len(values):,}: judge fewer samples."
+        )
     return values[noise.permutation(0, len(values), step=0)[:count]]
 
 

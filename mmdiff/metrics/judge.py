@@ -1,10 +1,11 @@
-"""A small classifier that judges generated digits: their class, and features to compare sets by."""
+"""Small classifiers that judge what is generated: its class, and features to compare sets by."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,79 @@ from mmdiff.errors import UserError
 from mmdiff.tensorfile import read, write
 
 BUNDLED = Path(__file__).parent.parent / "zoo" / "digit_judge.safetensors"
-KIND = "digit judge"
 
-Judge = TypeVar("Judge", bound=nn.Module)
+
+class Judge(nn.Module, ABC):
+    """x -> features [B, D], which the Fréchet distance reads -> logits [B, K] of each question.
+
+    Attributes:
+        kind: what it is called.
+        recipe: the script that makes one.
+    """
+
+    kind: ClassVar[str]
+    recipe: ClassVar[str]
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """[B, ...] -> [B, D]."""
+
+    @abstractmethod
+    def heads(self, features: Tensor) -> tuple[Tensor, ...]:
+        """[B, D] -> logits [B, K] for each question."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[B, ...] -> logits [B, K] for each question."""
+        return self.heads(self.features(x))
+
+
+AnyJudge = TypeVar("AnyJudge", bound=Judge)
+
+
+@torch.inference_mode()
+def run_judge(judge: Judge, x: Tensor, batch: int = 200) -> tuple[Tensor, ...]:
+    """(features [N, D], logits [N, K] of each question) of `x` [N, ...], on the CPU.
+
+    `batch` of them at a time, on the judge's device.
+    """
+    device = next(judge.parameters()).device
+    features = torch.cat([judge.features(part.to(device)) for part in torch.split(x, batch)])
+    return features.cpu(), *(logits.cpu() for logits in judge.heads(features))
+
+
+def accuracy(logits: Tensor, classes: Tensor) -> float:
+    """The fraction of `logits` [N, K] that are largest at `classes` [N].
+
+    Raises:
+        ValueError: more or fewer classes.
+    """
+    if classes.shape != logits.shape[:1]:
+        raise ValueError(f"{len(logits)} samples need as many classes, not {list(classes.shape)}.")
+    return (logits.argmax(1) == classes.cpu()).double().mean().item()
+
+
+def save_judge(judge: Judge, path: Path, notes: Mapping[str, str]) -> None:
+    """Write `judge` in half precision, with `notes` in the file's header."""
+    state = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in judge.state_dict().items()
+    }
+    write(path, state, {**notes, "kind": judge.kind})
+
+
+def read_judge(judge: AnyJudge, path: Path) -> AnyJudge:
+    """`judge` with the weights in `path`, in float32 and in eval mode.
+
+    Raises UserError for a file that is missing, cut, edited or not of this kind.
+    """
+    state, description = read(path)
+    try:
+        if description.get("kind") != judge.kind:
+            raise RuntimeError
+        judge.load_state_dict(state)
+    except RuntimeError:
+        raise UserError(f"{path} is no {judge.kind}: {judge.recipe} makes one.") from None
+    return judge.eval()
 
 
 def conv_block(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
@@ -27,13 +98,15 @@ def conv_block(channels_in: int, channels: int, stride: int = 1) -> nn.Sequentia
     )
 
 
-class DigitJudge(nn.Module):
+class DigitJudge(Judge):
     """Images [B, 1, 28, 28] in [-1, 1] -> 96 features -> 10 logits.
 
     The features are the spatial mean of the last convolution's activations: non-negative and of
     order one, the counterpart of the pooled Inception layer that the usual Fréchet distance reads.
     """
 
+    kind = "digit judge"
+    recipe = "recipes/digit_judge.py"
     shape = (1, 28, 28)
     classes = 10
     width = 96
@@ -56,55 +129,11 @@ class DigitJudge(nn.Module):
             raise ValueError(f"the digit judge reads [B, 1, 28, 28] images, not {list(x.shape)}.")
         return cast(Tensor, self.body(x).mean(dim=(2, 3)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, 1, 28, 28] in [-1, 1] -> logits [B, 10]."""
-        return cast(Tensor, self.head(self.features(x)))
-
-
-@torch.inference_mode()
-def run_judge(judge: DigitJudge, x: Tensor, batch: int = 500) -> tuple[Tensor, Tensor]:
-    """(features [N, 96], logits [N, 10]), on the CPU, of images `x` [N, 1, 28, 28] in [-1, 1].
-
-    `batch` images at a time, on the judge's device.
-    """
-    device = judge.head.weight.device
-    features = torch.cat([judge.features(part.to(device)) for part in torch.split(x, batch)])
-    return features.cpu(), judge.head(features).cpu()
-
-
-def write_judge(judge: nn.Module, path: Path, kind: str, notes: Mapping[str, str]) -> None:
-    """Write a `judge` of this `kind` in half precision, with `notes` in the file's header."""
-    state = {
-        name: value.half().contiguous() if value.is_floating_point() else value
-        for name, value in judge.state_dict().items()
-    }
-    write(path, state, {**notes, "kind": kind})
-
-
-def read_judge(judge: Judge, path: Path, kind: str, recipe: str) -> Judge:
-    """`judge` with the weights in `path`, in eval mode.
-
-    Raises UserError for a file that is missing, cut, edited or not of this `kind`, which `recipe`
-    makes.
-    """
-    state, description = read(path)
-    try:
-        if description.get("kind") != kind:
-            raise RuntimeError
-        judge.load_state_dict(state)
-    except RuntimeError:
-        raise UserError(f"{path} is no {kind}: {recipe} makes one.") from None
-    return judge.eval()
-
-
-def save_judge(judge: DigitJudge, path: Path, notes: Mapping[str, str]) -> None:
-    """Write `judge` to `path` in half precision, with `notes` in the file's header."""
-    write_judge(judge, path, KIND, notes)
+    def heads(self, features: Tensor) -> tuple[Tensor]:
+        """[B, 96] -> (logits of the digits [B, 10],)."""
+        return (self.head(features),)
 
 
 def load_judge(path: str | Path = BUNDLED, device: str | torch.device = "cpu") -> DigitJudge:
-    """The judge in `path` (default: the bundled one), in float32 and in eval mode.
-
-    Raises UserError for a file that is missing, cut, edited or not a digit judge.
-    """
-    return read_judge(DigitJudge(), Path(path), KIND, "recipes/digit_judge.py").to(device)
+    """The judge of written digits in `path` (default: the bundled one), see `read_judge`."""
+    return read_judge(DigitJudge(), Path(path)).to(device)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from mmdiff.audio.datasets import NAMES, Sounds, open_sounds
+from mmdiff.audio.modality import Sound
+from mmdiff.checkpoints import Info
+from mmdiff.conditions import Condition
+from mmdiff.data.turns import evenly, take_turns
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
-from mmdiff.guidance import Guidance
+from mmdiff.metrics.batches import Batch, draw, known_info, take
 from mmdiff.metrics.frames import FrameReport, evaluate_frames
-from mmdiff.metrics.loudness import LEVELS, Levels, measure_levels
-from mmdiff.sampling import in_parts
-from mmdiff.solvers import Solver
-from mmdiff.training.runs import evenly, take_turns
+from mmdiff.metrics.loudness import Levels, measure_levels
+from mmdiff.metrics.reports import level_lines
+from mmdiff.sampling import Sampling
 
 MOST = 1000  # held-out clips that samples are compared with
 _BURIED = 1e-8  # of the power of the loudest frequency: what lies 80 dB below it counts as silence
-
-
-class Clips(NamedTuple):
-    """Sounds: x [N, C, L] in [-1, 1], labels [N] and speakers [N], int64, -1 for none."""
-
-    x: Tensor
-    labels: Tensor
-    speakers: Tensor
 
 
 @dataclass(frozen=True)
@@ -78,27 +71,6 @@ class SoundReport:
         return "\n".join(lines)
 
 
-def level_lines(ours: Levels, real: Levels, name: str) -> list[str]:
-    """The quantiles of the levels of samples and of real clips, which `name` tells of."""
-    return [
-        f"levels, quantiles                        {quantile_head(LEVELS)}",
-        f"  loudness (LUFS)  samples               {quantile_row(ours.loudness)}",
-        f"                   {name:<22}{quantile_row(real.loudness)}",
-        f"  peak             samples               {quantile_row(ours.peak)}",
-        f"                   {name:<22}{quantile_row(real.peak)}",
-    ]
-
-
-def quantile_head(levels: tuple[float, ...]) -> str:
-    """Names of columns of quantiles."""
-    return "  ".join(f"{level:>6.0%}" for level in levels)
-
-
-def quantile_row(values: tuple[float, ...]) -> str:
-    """Values below `quantile_head`."""
-    return "  ".join(f"{value:6.2f}" for value in values)
-
-
 def spectral_distance(a: Tensor, b: Tensor) -> float:
     """The log-spectral distance in dB between sets of clips `a` [N, C, L] and `b` [M, C, L].
 
@@ -121,149 +93,101 @@ def spectral_distance(a: Tensor, b: Tensor) -> float:
     return float((first - second).square().mean().sqrt())
 
 
-def take(sounds: Sounds, items: Iterable[int]) -> Clips:
-    """Items of a data set, their values divided by its scale."""
-    taken = [sounds[i] for i in items]
-    return Clips(
-        x=torch.stack([item["x"] for item in taken]) / sounds.scale,
-        labels=torch.tensor([item["label"] for item in taken]),
-        speakers=torch.tensor([item["speaker"] for item in taken]),
-    )
-
-
-def conditions(info: Any, labels: Tensor, speakers: Tensor) -> dict[str, Tensor]:
-    """Those of `labels` and `speakers` that a model with this `Info` takes, by name."""
-    wanted = {"label": labels} if info.labels else {}
-    return {**wanted, "speaker": speakers} if info.speakers else wanted
-
-
-def sample_sounds(
-    model: Diffusion,
-    solver: Solver,
-    count: int,
-    cond: Mapping[str, Tensor],
-    *,
-    guidance: Guidance | float | None = None,
-    seed: int = 0,
-    batch: int = 50,
-    spin: int = 0,
-    progress: bool = True,
-) -> Tensor:
-    """Sounds [count, C, L] on the CPU: full scale is 1, and nothing is clamped.
-
-    Args:
-        model: from a checkpoint, whose `Info` has the shape and the range of its data.
-        cond: its conditions by name, int64 [count] each.
-    """
-    info = known_info(model)
-    settings: dict[str, Any] = {"guidance": guidance, "spin": spin, **cond}
-    parts = in_parts(model, (count, *info.shape), solver, seed, batch=batch, **settings)
-    sounds = []
-    with tqdm(total=count, unit="clip", disable=not progress) as bar:
-        for x in parts:
-            sounds.append(x.float().cpu() / info.data_range[1])
-            bar.update(len(x))
-    return torch.cat(sounds)
-
-
-def known_info(model: Diffusion) -> Any:
-    """The model's `training.checkpoints.Info`; UserError if it has none."""
-    info: Any = getattr(model, "info", None)
-    if info is None:
-        raise UserError("only a model that was loaded from a checkpoint can be evaluated.")
-    return info
-
-
 def evaluate_sound_model(
     model: Diffusion,
-    solver: Solver,
+    sampling: Sampling,
     count: int | None = None,
     dataset: str | None = None,
-    guidance: Guidance | float | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
     batch: int = 50,
-    spin: int = 0,
     progress: bool = True,
 ) -> SoundReport:
     """Sample sounds and compare them with held-out ones, of which 1,000 at most are taken.
 
-    Labels and speakers are as common among the samples as among the held-out clips, or take turns
-    where those have none.
+    The classes of each condition are as common among the samples as among the held-out clips, or
+    take turns where those have none.
 
     Args:
         count: as many as there are held-out clips if None.
-        dataset: a name that `open_sounds` knows; what the model was trained on if None.
+        dataset: a name that `open_sounds` knows. If None, what the model was trained on, unless
+            that was a folder: a checkpoint does not say where it lies.
+        seed, batch, progress: see `draw`.
         data_dir: see `open_sounds`.
-        guidance, seed, spin: see `mmdiff.sample`.
-        batch: samples at a time.
 
     Raises:
-        UserError: data that are not found, or have labels that the model does not know.
+        UserError: data that are not found, or have classes that the model does not know.
         ValueError: samples that are not finite; a format that the data cannot have.
     """
     info = known_info(model)
-    if info.sample_rate is None or len(info.shape) != 2 or info.shape[0] > 2:
+    if not isinstance(info.modality, Sound) or len(info.shape) != 2 or info.shape[0] > 2:
         raise UserError("only models of mono or stereo sound can be compared with sounds.")
-    sounds = _held_out(info, dataset, data_dir)
+    sounds = _held_out(info, info.modality.sample_rate, dataset, data_dir)
     real = take(sounds, evenly(len(sounds), min(len(sounds), MOST)).tolist())
-    known = _as_known(info, sounds, real)
+    known = _as_known(model, sounds, real)
     order = _by_class(real)
     count = count or len(order)
     wanted = {name: values[order[evenly(len(order), count)]] for name, values in known.items()}
-    sizes = {"label": len(info.labels), "speaker": len(info.speakers)}
-    absent = {name: sizes[name] for name, values in known.items() if values.max() < 0}
-    samples = sample_sounds(
-        model, solver, count, wanted | take_turns(absent, count),
-        guidance=guidance, seed=seed, batch=batch, spin=spin, progress=progress,
-    )  # fmt: skip
-    frames = evaluate_frames(model, samples, real.x, known, info.data_range[1], seed, batch)
+    kinds = model.conditions.items()
+    absent = {name: kind.choices for name, kind in kinds if name not in known and kind.choices}
+    told = wanted | take_turns(absent, count)
+    samples = draw(model, sampling, count, told, seed, batch, progress)["x"]
+    scale, rate = info.modality.scale, info.modality.sample_rate
+    frames = evaluate_frames(model, samples, real["x"], known, scale, seed, batch)
     x = samples.clamp(-1, 1)
-    halves = real.x[order[::2]], real.x[order[1::2]]
+    halves = real["x"][order[::2]], real["x"][order[1::2]]
     return SoundReport(
         dataset=sounds.name,
         count=count,
         real_count=len(order),
-        clamped=int((samples.abs().amax(dim=(1, 2)) > 1).sum()),
-        levels=measure_levels(x, info.sample_rate),
-        real_levels=measure_levels(real.x, info.sample_rate),
-        spectrum=spectral_distance(x, real.x),
+        clamped=count_clamped(samples),
+        levels=measure_levels(x, rate),
+        real_levels=measure_levels(real["x"], rate),
+        spectrum=spectral_distance(x, real["x"]),
         real_spectrum=spectral_distance(*halves) if len(order) > 1 else None,
         frames=frames,
     )
 
 
-def _held_out(info: Any, dataset: str | None, data_dir: Path | None) -> Sounds:
+def count_clamped(x: Tensor) -> int:
+    """How many of clips [N, C, L] go beyond full scale."""
+    return int((x.abs().amax(dim=(1, 2)) > 1).sum())
+
+
+def _held_out(info: Info, rate: int, dataset: str | None, data_dir: Path | None) -> Sounds:
     """The held-out part of `dataset`, or of what the model was trained on, in its format."""
-    name = dataset or info.dataset
-    kind, _, path = name.partition(":")
-    if dataset is None:
-        cure = "name sounds to compare it with by --dataset folder:PATH."
-        if kind != "folder" and name not in NAMES:
-            said = name or "data without a name"
-            raise UserError(f"the model was trained on {said}, which cannot be opened: {cure}")
-        if kind == "folder" and not Path(path).expanduser().is_dir():
-            raise UserError(f"there is no folder {path}, which the model was trained on: {cure}")
-    seconds = info.shape[1] / info.sample_rate
-    return open_sounds(name, "test", data_dir, info.sample_rate, seconds, info.shape[0])
+    if dataset is None and info.dataset not in NAMES:
+        raise UserError(
+            f"the model was trained on {info.dataset or 'data without a name'}, and does not know "
+            "where that is: name the dataset to compare it with, such as folder:PATH."
+        )
+    channels, length = info.shape
+    return open_sounds(dataset or info.dataset, "test", data_dir, rate, length / rate, channels)
 
 
-def _as_known(info: Any, sounds: Sounds, clips: Clips) -> dict[str, Tensor]:
-    """The conditions of clips as the model counts them, int64 [N] each; -1 where they have none."""
+def _as_known(model: Diffusion, sounds: Sounds, clips: Batch) -> Batch:
+    """The conditions of clips as the model counts their classes, int64 [N] each, -1 for none."""
     known = {}
-    for name, values in conditions(info, clips.labels, clips.speakers).items():
-        ours, theirs = (getattr(of, f"{name}s") for of in (info, sounds))
+    for name in (name for name in model.conditions if name in sounds.conditions):
+        ours, theirs = (_choices(of.conditions[name]) for of in (model, sounds))
         strange = [one for one in theirs if one not in ours]
         if strange:
             raise UserError(
                 f"{sounds.name} has the {name} {strange[0]!r}, which the model does not know: "
-                "name other sounds to compare it with by --dataset folder:PATH."
+                "name another dataset to compare it with, such as folder:PATH."
             )
         table = torch.tensor([*(ours.index(one) for one in theirs), -1])  # -1 is the last, too
-        known[name] = table[values]
+        known[name] = table[clips[name]]
     return known
 
 
-def _by_class(clips: Clips) -> Tensor:
-    """int64 [N]: the order of clips by label, then by speaker."""
-    return (clips.labels * (clips.speakers.max() + 2) + clips.speakers).argsort(stable=True)
+def _choices(kind: Condition) -> list[str]:
+    return [kind.say(value) for value in range(kind.choices)]
+
+
+def _by_class(clips: Batch) -> Tensor:
+    """int64 [N]: the order of clips by their first condition, then by the next."""
+    order = torch.arange(len(clips["x"]))
+    for name in reversed([name for name in clips if name != "x"]):
+        order = order[clips[name][order].argsort(stable=True)]
+    return order

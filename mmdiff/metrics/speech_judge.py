@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from mmdiff.metrics.judge import conv_block, read_judge, write_judge
+from mmdiff.metrics.judge import Judge, conv_block, read_judge
 
 BUNDLED = Path(__file__).parent.parent / "zoo" / "speech_judge.safetensors"
-KIND = "speech judge"
 
 FFT, WINDOW, HOP = 256, 200, 80  # samples: windows of 25 ms, 10 ms apart
 FLOOR = 60.0  # dB under the loudest frame: what lies lower counts as silence
 
 
-class SpeechJudge(nn.Module):
+class SpeechJudge(Judge):
     """Waveforms [B, 1, L] at 8 kHz, L >= 1024 -> 96 features -> logits of 10 digits, 6 speakers.
 
     Reads a log-mel spectrogram relative to the clip's loudest frame, so that neither the clip's
@@ -26,6 +24,8 @@ class SpeechJudge(nn.Module):
     and of order one, what the Fréchet distance reads.
     """
 
+    kind = "speech judge"
+    recipe = "recipes/speech_judge.py"
     sample_rate = 8000
     shortest = 1024
     bands = 40
@@ -84,35 +84,9 @@ class SpeechJudge(nn.Module):
         """[B, 96] -> logits of the digits [B, 10] and of the speakers [B, 6]."""
         return self.digit_head(features), self.speaker_head(features)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 1, L] -> logits of the digits [B, 10] and of the speakers [B, 6]."""
-        return self.heads(self.features(x))
-
-
-@torch.inference_mode()
-def run_speech_judge(
-    judge: SpeechJudge, x: Tensor, batch: int = 200
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(features [N, 96], digit logits [N, 10], speaker logits [N, 6]) of `x` [N, 1, L], on the CPU.
-
-    `batch` clips at a time, on the judge's device.
-    """
-    device = judge.hidden.weight.device
-    features = torch.cat([judge.features(part.to(device)) for part in torch.split(x, batch)])
-    digits, speakers = judge.heads(features)
-    return features.cpu(), digits.cpu(), speakers.cpu()
-
-
-def save_speech_judge(judge: SpeechJudge, path: Path, notes: Mapping[str, str]) -> None:
-    """Write `judge` to `path` in half precision, with `notes` in the file's header."""
-    write_judge(judge, path, KIND, notes)
-
 
 def load_speech_judge(
     path: str | Path = BUNDLED, device: str | torch.device = "cpu"
 ) -> SpeechJudge:
-    """The judge in `path` (default: the bundled one), in float32 and in eval mode.
-
-    Raises UserError for a file that is missing, cut, edited or not a speech judge.
-    """
-    return read_judge(SpeechJudge(), Path(path), KIND, "recipes/speech_judge.py").to(device)
+    """The judge of spoken digits in `path` (default: the bundled one), see `read_judge`."""
+    return read_judge(SpeechJudge(), Path(path)).to(device)

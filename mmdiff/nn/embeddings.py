@@ -1,4 +1,4 @@
-"""Vectors for the time and for the conditions."""
+"""A vector for the time."""
 
 from __future__ import annotations
 
@@ -25,17 +25,3 @@ class TimeEmbedding(nn.Module):
         angle = 1000.0 * t.float()[:, None] * torch.exp(-math.log(10000.0) / _WAVES * index)
         waves = torch.cat((angle.cos(), angle.sin()), dim=1).to(self.layer_in.weight.dtype)
         return self.layer_out(F.silu(self.layer_in(waves)))
-
-
-class ClassEmbedding(nn.Module):
-    """A class index [B] -> [B, features]; -1, "none", has a vector of its own."""
-
-    def __init__(self, classes: int, features: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(classes + 1, features)
-        self.none = classes
-
-    def forward(self, index: Tensor) -> Tensor:
-        # An index past the last class is an error like any other, not "none".
-        index = index + (index >= self.none)
-        return self.table(torch.where(index < 0, self.none, index))

@@ -1,4 +1,4 @@
-"""The blocks that the U-Nets are made of, for one or two dimensions from the same code.
+"""The blocks that the U-Nets are made of, for one to three dimensions from the same code.
 
 To all of them a signal is an image of height 1: only images have a choice of memory layouts.
 """
@@ -6,6 +6,7 @@ To all of them a signal is an image of height 1: only images have a choice of me
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,12 @@ from torch import Tensor, nn
 
 _HEAD = 32
 _FIR = (1.0, 3.0, 3.0, 1.0)
+_APPLY: dict[tuple[int, bool], Any] = {
+    (2, False): F.conv2d,
+    (2, True): F.conv_transpose2d,
+    (3, False): F.conv3d,
+    (3, True): F.conv_transpose3d,
+}
 
 
 class Conv1d(nn.Conv1d):
@@ -23,7 +30,7 @@ class Conv1d(nn.Conv1d):
         return F.conv2d(x, self.weight[:, :, None], self.bias, padding=(0, margin))
 
 
-_CONVS = {1: Conv1d, 2: nn.Conv2d}
+_CONVS = {1: Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def conv(
@@ -61,9 +68,10 @@ class ResBlock(nn.Module):
         self.conv_out = conv(dims, channels, channels, 3, zero=True)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x [B, C, H, W], embedding [B, E] -> [B, C, H, W]."""
+        """x [B, C, *spatial], embedding [B, E] -> the shape of x."""
         h = self.conv_in(F.silu(self.norm_in(x)))
-        scale, shift = self.modulation(embedding)[..., None, None].chunk(2, dim=1)
+        modulation = self.modulation(embedding)
+        scale, shift = modulation[(..., *(None,) * (x.ndim - 2))].chunk(2, dim=1)
         # On a CPU, addcmul takes three times as long, and one more large tensor costs page faults.
         h = (self.norm_out(h) * (1 + scale)).add_(shift)
         return x + self.conv_out(F.silu(h))
@@ -84,7 +92,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> the same shape."""
+        """[B, C, *spatial] -> the same shape."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         h = _attend(q, k, v).transpose(1, 2).flatten(2)
@@ -104,7 +112,8 @@ class Resample(nn.Module):
 
     The filter is the B-spline that keeps most of the aliases (down) and images (up) out
     (Karras et al. 2020); it is fixed, the channel mix is learned. Multiplied out into a dense
-    kernel it runs at the speed of any convolution, where a depthwise filter would not.
+    kernel it runs at the speed of any convolution. Only a CPU that trains in float32 is faster
+    with one after the other, which is the same but for rounding.
     """
 
     fir: Tensor
@@ -112,18 +121,30 @@ class Resample(nn.Module):
     def __init__(self, dims: int, channels_in: int, channels_out: int, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.stride, self.padding = ((1, 2), (0, 1)) if dims == 1 else ((2, 2), (1, 1))
+        sides = (1, 2) if dims == 1 else (2,) * dims  # a signal keeps its height of 1
+        self.stride, self.padding = sides, tuple(side // 2 for side in sides)
         self.weight = nn.Parameter(torch.empty(channels_out, channels_in))
         self.bias = nn.Parameter(torch.zeros(channels_out))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         fir = torch.tensor(_FIR) / sum(_FIR)
-        kernel = fir[None] if dims == 1 else fir[:, None] * fir
+        kernel = fir[None] if dims == 1 else fir
+        for _ in range(dims - 1):
+            kernel = kernel[..., None] * fir
         # Doubling inserts zeros between the samples: the gain makes up for them.
         self.register_buffer("fir", kernel * (2**dims if up else 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W], even sides (but for a signal's height) -> [B, C', H / 2, W / 2], or * 2."""
-        mix = self.weight.t() if self.up else self.weight
-        kernel = mix[..., None, None] * self.fir
-        apply = F.conv_transpose2d if self.up else F.conv2d
-        return apply(x, kernel, self.bias, stride=self.stride, padding=self.padding)
+        """[B, C, *spatial], even sides (but for a signal's height) -> [B, C', *half], or double."""
+        mix = self.weight[(..., *(None,) * self.fir.ndim)]
+        if x.device.type != "cpu" or not self.training or torch.is_autocast_enabled("cpu"):
+            dense = (mix.transpose(0, 1) if self.up else mix) * self.fir
+            return self._filter(x, dense, self.bias)
+        convolve = _APPLY[self.fir.ndim, False]
+        each = self.fir.expand(len(mix) if self.up else x.shape[1], 1, *self.fir.shape)
+        if self.up:
+            return self._filter(convolve(x, mix), each, self.bias, groups=len(each))
+        return convolve(self._filter(x, each, None, groups=len(each)), mix, self.bias)
+
+    def _filter(self, x: Tensor, kernel: Tensor, bias: Tensor | None, groups: int = 1) -> Tensor:
+        apply = _APPLY[self.fir.ndim, self.up]
+        return apply(x, kernel, bias, stride=self.stride, padding=self.padding, groups=groups)

@@ -1,4 +1,4 @@
-"""A U-Net for signals of one or two dimensions."""
+"""A U-Net for signals of one, two or three dimensions."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
-from mmdiff.nn.embeddings import ClassEmbedding, TimeEmbedding
+from mmdiff.conditions import Condition
+from mmdiff.nn.codecs import from_patches, to_patches
+from mmdiff.nn.embeddings import TimeEmbedding
 from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, norm
-from mmdiff.nn.patches import from_patches, to_patches
+from mmdiff.nn.tokens import CrossAttention, TokenEmbedding
 
 _EMBEDDING = 256
 _FEWEST, _MOST = 2**11, 2**15  # positions, see `_in_order`
 
 
 class Stage(nn.Module):
-    """A residual block, and self-attention after it where the level has any."""
+    """A residual block, then self-attention and attention to tokens, where there are any."""
 
-    def __init__(self, dims: int, channels: int, attention: bool) -> None:
+    def __init__(self, dims: int, channels: int, attention: bool, tokens: bool) -> None:
         super().__init__()
         self.block = ResBlock(dims, channels, _EMBEDDING)
         self.attention = Attention(channels) if attention else None
+        self.cross = CrossAttention(channels, _EMBEDDING) if tokens else None
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, tokens: tuple[Tensor, ...] = ()) -> Tensor:
         x = self.block(x, embedding)
-        return x if self.attention is None else self.attention(x)
+        if self.attention is not None:
+            x = self.attention(x)
+        return x if self.cross is None else self.cross(x, *tokens)
 
 
 class Join(nn.Module):
@@ -47,14 +52,15 @@ class UNet(nn.Module):
     """U-Net after Ronneberger et al. 2015 and Dhariwal & Nichol 2021, any size, any of the `dims`.
 
     Args:
-        dims: 1 (x is [B, C, L]) or 2 (x is [B, C, H, W]).
+        dims: 1 (x is [B, C, L]), 2 ([B, C, H, W]) or 3 ([B, C, T, H, W]).
         in_channels: channels of x.
         out_channels: channels of what is returned.
         channels: width of each level; each level halves the sides of the one before.
         blocks: residual blocks per level, down and up alike.
-        attention: for each level, whether self-attention follows its blocks; by default none.
+        attention: for each level, whether self-attention follows its blocks, and attention to
+            tokens, if it is told any; by default none. Tokens always reach the coarsest block.
         patch: the sides are divided by this first, and the channels take the samples.
-        conditions: named class conditions and their numbers of classes, such as {"label": 10}.
+        conditions: what it can be told, such as {"label": Class(10)}.
 
     Sides that the levels do not divide are padded and cropped inside. The output starts at 0.
     """
@@ -68,12 +74,12 @@ class UNet(nn.Module):
         blocks: int = 2,
         attention: Sequence[bool] | None = None,
         patch: int = 1,
-        conditions: Mapping[str, int] | None = None,
+        conditions: Mapping[str, Condition] | None = None,
     ) -> None:
         super().__init__()
         attention = [False] * len(channels) if attention is None else list(attention)
-        if dims not in (1, 2):
-            raise ValueError(f"UNet is for 1 or 2 dimensions, not {dims}.")
+        if dims not in (1, 2, 3):
+            raise ValueError(f"UNet is for 1 to 3 dimensions, not {dims}.")
         if len(attention) != len(channels) or not channels:
             raise ValueError("UNet needs one entry of `attention` for each entry of `channels`.")
         if blocks < 1 or patch < 1:
@@ -88,24 +94,25 @@ class UNet(nn.Module):
             "patch": patch,
             "conditions": dict(conditions or {}),
         }
-        self.conditions: dict[str, int] = dict(conditions or {})
+        self.conditions: dict[str, Any] = dict(conditions or {})
         self.dims, self.patch = dims, patch
         self.multiple = patch * 2 ** (len(channels) - 1)
 
         self.time = TimeEmbedding(_EMBEDDING)
-        self.classes = nn.ModuleDict(
-            {name: ClassEmbedding(count, _EMBEDDING) for name, count in (conditions or {}).items()}
+        self.embeddings = nn.ModuleDict(
+            {name: kind.embedding(_EMBEDDING) for name, kind in self._that_enter("embedding")}
         )
-        self.stem = conv(dims, in_channels * patch**dims, channels[0], 3)
+        told = dict(self._that_enter("tokens"))
+        self.tokens = TokenEmbedding(told, _EMBEDDING) if told else None
+        aligned = sum(kind.channels + 1 for _, kind in self._that_enter("channels"))
+        self.stem = conv(dims, (in_channels + aligned) * patch**dims, channels[0], 3)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for width, attend in zip(channels, attention, strict=True):
-            self.down.append(nn.ModuleList(Stage(dims, width, attend) for _ in range(blocks)))
-            stages = (
-                nn.ModuleList((Join(dims, width), Stage(dims, width, attend)))
-                for _ in range(blocks)
-            )
+            how = (dims, width, attend, attend and bool(told))
+            self.down.append(nn.ModuleList(Stage(*how) for _ in range(blocks)))
+            stages = (nn.ModuleList((Join(dims, width), Stage(*how))) for _ in range(blocks))
             self.up.append(nn.ModuleList(stages))
-        self.middle = Stage(dims, channels[-1], attention[-1])
+        self.middle = Stage(dims, channels[-1], attention[-1], bool(told))
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         for fine, coarse in pairwise(channels):
             self.shrink.append(Resample(dims, fine, coarse, up=False))
@@ -113,55 +120,63 @@ class UNet(nn.Module):
         self.head_norm = norm(channels[0])
         self.head = conv(dims, channels[0], out_channels * patch**dims, 3, zero=True)
 
-    def forward(self, x: Tensor, t: Tensor, **cond: Tensor | None) -> Tensor:
-        """x [B, in_channels, *spatial] -> [B, out_channels, *spatial].
+    def forward(self, x: Tensor, t: Tensor, **told: Tensor | None) -> Tensor:
+        """x [B, in_channels, *spatial] at t [B] in [0, 1] -> [B, out_channels, *spatial].
 
-        `t` [B] is in [0, 1], and each condition int64 [B]. A condition that is left out, or is -1
-        for a sample, is "none".
+        A condition that is left out is not told.
         """
         sides = x.shape[2:]
-        embedding = F.silu(self._embed(x, t, cond))
+        given = self._given(x, told)
+        embedding = F.silu(self._embed(t, given))
+        tokens = () if self.tokens is None else self.tokens(given, len(x))
+        aligned = [kind.align(given[n], sides).to(x) for n, kind in self._that_enter("channels")]
+        x = torch.cat((x, *aligned), dim=1) if aligned else x
         x = to_patches(_pad(x, self.multiple), self.patch)
-        x = self.stem(_in_order(x if self.dims == 2 else x[:, :, None], t))
+        x = self.stem(_in_order(x[:, :, None] if self.dims == 1 else x, t))
         skips: list[Tensor] = []
         for level, stages in enumerate(self.down):
             if level:
                 x = self.shrink[level - 1](x)
             for stage in cast(nn.ModuleList, stages):
-                x = stage(x, embedding)
+                x = stage(x, embedding, tokens)
                 skips.append(x)
-        x = self.middle(x, embedding)
+        x = self.middle(x, embedding, tokens)
         for level in reversed(range(len(self.up))):
             for join, stage in cast(Iterable[tuple[Join, Stage]], self.up[level]):
-                x = stage(join(x, skips.pop()), embedding)
+                x = stage(join(x, skips.pop()), embedding, tokens)
             if level:
                 x = self.grow[level - 1](x)
         x = self.head(F.silu(self.head_norm(x)))
-        return _crop(from_patches(x if self.dims == 2 else x[:, :, 0], self.patch), sides)
+        return _crop(from_patches(x[:, :, 0] if self.dims == 1 else x, self.patch), sides)
 
-    def _embed(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor | None]) -> Tensor:
-        unknown = cond.keys() - self.classes.keys()
+    def _that_enter(self, way: str) -> list[tuple[str, Any]]:
+        return [item for item in self.conditions.items() if item[1].enters == way]
+
+    def _given(self, x: Tensor, told: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+        unknown = told.keys() - self.conditions.keys()
         if unknown:
-            known = ", ".join(self.classes) or "none"
+            known = ", ".join(self.conditions) or "none"
             raise ValueError(f"unknown condition {min(unknown)!r}; this network knows: {known}.")
+        values = ((name, kind, told.get(name)) for name, kind in self.conditions.items())
+        return {name: kind.nothing(x) if v is None else v for name, kind, v in values}
+
+    def _embed(self, t: Tensor, given: Mapping[str, Tensor]) -> Tensor:
         embedding = self.time(t)
-        for name, table in self.classes.items():
-            index = cond.get(name)
-            if index is None:
-                index = torch.full((len(x),), -1, device=x.device)
-            embedding = embedding + table(index)
+        for name, module in self.embeddings.items():
+            embedding = embedding + module(given[name])
         return embedding
 
 
 def _in_order(x: Tensor, t: Tensor) -> Tensor:
-    """x [B, C, H, W], in memory in the order in which the network is fastest.
+    """x [B, C, *spatial], in memory in the order in which the network is fastest.
 
-    On a CPU, float32 convolutions are faster with the channels last. But group normalisation is
-    slower so on few positions, in bf16 and backward, loses digits on many (1e-5 of the network's
-    output at the limit), and has no forward-mode derivative.
+    On a CPU, float32 convolutions of images are faster with the channels last. But group
+    normalisation is slower so on few positions, in bf16 and backward, loses digits on many (1e-5 of
+    the network's output at the limit), and has no forward-mode derivative.
     """
     if (
-        x.device.type == "cpu"
+        x.ndim == 4
+        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and _FEWEST <= x.shape[2:].numel() <= _MOST
         and not torch.is_autocast_enabled("cpu")

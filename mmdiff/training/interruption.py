@@ -59,12 +59,11 @@ def full_disk(out: Path, saved: Callable[[], int]) -> Iterator[None]:
         if not full:
             raise
         step = saved()
-        safe, how = (f"all up to step {step} is saved", " with --resume")
+        safe, then = f"all up to step {step} is saved", "resume the run"
         if not step:
-            safe, how = "nothing had been saved yet", ""
+            safe, then = "nothing had been saved yet", "begin again"
         raise UserError(
-            f"the disk of {out} is full, and {safe}: free some space there, then run the same "
-            f"command{how}."
+            f"the disk of {out} is full, and {safe}: free some space there, then {then}."
         ) from error
     finally:
         if not full:  # else that thread may still be about to say so

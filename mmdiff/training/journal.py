@@ -21,12 +21,13 @@ _VALIDATION = ("step", "t", "loss")
 class Journal:
     """Writes the figures of a run into its folder `out`.
 
-    What an earlier, killed run wrote after the step it is resumed from is dropped.
+    What an earlier, killed run wrote after the step it is resumed from is dropped; so is the
+    validation at that step, of which it may have written a part: it comes again.
     """
 
     def __init__(self, out: Path, step: int) -> None:
         self._losses = _open(out / "losses.csv", _LOSSES, step)
-        self._validation = _open(out / "validation.csv", _VALIDATION, step)
+        self._validation = _open(out / "validation.csv", _VALIDATION, step - 1)
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
 
     def losses(
@@ -62,14 +63,14 @@ class Journal:
         self._board.add_audio(name, wave.mean(0, keepdim=True), step, sample_rate)
 
 
-def _open(path: Path, columns: tuple[str, ...], step: int) -> Path:
+def _open(path: Path, columns: tuple[str, ...], last: int) -> Path:
     rows: list[list[str]] = []
-    if step and path.exists():
+    if path.exists():
         with path.open(newline="") as file:
             # A kill in the middle of a row may have left a part of it.
             rows = [row for row in list(csv.reader(file))[1:] if len(row) == len(columns)]
     with written_aside(path) as aside, aside.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *(row for row in rows if int(row[0]) <= step)])
+        csv.writer(file).writerows([columns, *(row for row in rows if int(row[0]) <= last)])
     return path
 
 

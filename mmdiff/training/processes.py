@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import is_initialized
+from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
+from mmdiff.devices import choose
 from mmdiff.errors import UserError
 
 _DIVIDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _PARTING = 0.5  # seconds
 
 
-def join(device: str) -> Accelerator:
-    """This process and the others that were launched with it, on "cpu", "cuda" or "auto".
+def join(device: str | torch.device) -> tuple[Accelerator, torch.device]:
+    """This process and the others that were launched with it, and the device to train on.
+
+    Several processes take a device each, as accelerate gives them out.
 
     Raises:
-        UserError: the device is not there, or is not the first one that this process trained on;
-            the processes would divide the model.
+        UserError: the device is not there; the processes would divide the model.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device here: use --device cpu.")
-    if device != "auto" and is_initialized() and PartialState().device.type != device:
-        raise UserError(
-            "this process has already trained on another device, and accelerate stays with "
-            f"the first one: use --device {device} in a new process."
-        )
-    # Precision is the trainer's own matter: accelerate would fix it for the whole process.
-    on_cpu = device == "cpu" or not torch.cuda.is_available()
-    accelerator = Accelerator(mixed_precision="no", cpu=on_cpu)
+    place = choose(device)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # Precision is the trainer's own matter: accelerate would fix it for the whole process. So is
+    # the device of one process: accelerate stays with the first that it is given.
+    accelerator = Accelerator(mixed_precision="no", cpu=place.type == "cpu" or not several)
     kind = accelerator.distributed_type
     if kind in _DIVIDING:
         raise UserError(
@@ -42,7 +39,8 @@ def join(device: str) -> Accelerator:
     if accelerator.num_processes > 1:
         atexit.unregister(_leave)  # once is enough
         atexit.register(_leave)
-    return accelerator
+        place = accelerator.device
+    return accelerator, place
 
 
 def _leave() -> None:

@@ -12,17 +12,31 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mmdiff.diffusion import Diffusion
+from mmdiff.checkpoints import Info, arguments, describe, on_cpu
 from mmdiff.errors import UserError
 from mmdiff.nn import EMA
+from mmdiff.objective import Objective
+from mmdiff.recipe import Recipe
 from mmdiff.tensorfile import read, write
-from mmdiff.training.checkpoints import Info, describe, on_cpu
-from mmdiff.training.config import TrainingConfig
 
-# Of what a checkpoint says of its making: the user's own words for much else.
-_CHOSEN = ("preset", "frontend")
 _SHOWN = 3  # differences, at most
 _LONGEST = 60  # characters of a value
+_DIGITS = 12  # of the digest of the data
+
+# A run may be given more steps, another learning rate, and be looked at otherwise.
+_FREE = (
+    "model",
+    "epochs",
+    "steps",
+    "lr",
+    "precision",
+    "save_every",
+    "look_every",
+    "sampling",
+    "preview",
+    "samples",
+    "made",
+)
 
 
 @dataclass(frozen=True)
@@ -33,24 +47,21 @@ class Progress:
     minutes: float = 0.0
 
 
-def settings_of(config: TrainingConfig, model: Diffusion, info: Info, items: int) -> dict[str, Any]:
+def settings_of(
+    recipe: Recipe, model: Objective, info: Info, data: Any, items: int
+) -> dict[str, Any]:
     """What must be the same for a run to be gone on with; anything in it is what JSON can hold.
 
-    What a user chose comes before what follows from it.
+    In the order in which a difference is told: what a user chose, before what follows from it.
     """
-    described = describe(model, info)
-    return {
-        "dataset": info.dataset,
-        **{name: info.made.get(name) for name in _CHOSEN},
-        **config.as_dict(),
-        **{name: described[name] for name in ("backbone", "schedule", "prediction", "weighting")},
-        "shape": list(info.shape),
-        "data_range": list(info.data_range),
-        "sample_rate": info.sample_rate,
-        "labels": list(info.labels),
-        "speakers": list(info.speakers),
-        "items": items,
-    }
+    content = getattr(data, "identity", "")
+    shown = info.modality.describe(info.shape) if info.modality is not None else {}
+    settings = {name: v for name, v in arguments(recipe).items() if name not in _FREE}
+    chosen = {**shown, **describe(recipe.made), **describe(settings)}
+    found = {"items": items, "shape": list(info.shape), "content of the data": content[:_DIGITS]}
+    kinds = model.conditions
+    told = {"conditions": ", ".join(kinds) or "none", **describe(kinds)}
+    return {"chosen": chosen, "data": found, "told": told, "model": {"model": describe(model)}}
 
 
 def save_state(
@@ -91,12 +102,12 @@ def load_state(
     """
     if not path.is_file():
         raise UserError(
-            f"there is no run to resume, for {path} does not exist: leave --resume out, or name "
-            "the folder of the run with --out."
+            f"there is no run to resume, for {path} does not exist: begin one, or name the folder "
+            "of the run."
         )
     tensors, description = read(path)
     if "settings" not in description:
-        raise UserError(f"{path} is not the state of a run: begin another with --out.")
+        raise UserError(f"{path} is not the state of a run: begin another in another folder.")
     _same_settings(path, description["settings"], settings)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
     for name, tensor in tensors.items():
@@ -117,31 +128,30 @@ def load_state(
 
 
 def _same_settings(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    # A run may be given more steps; where it saves changes nothing in the weights.
-    known = [key for key in wanted if key in saved and key not in ("steps", "save_every")]
-    chosen = [key for key in known if key in _CHOSEN]
-    # Another front end, for example, makes another network: one of them is enough to say.
-    for keys in (chosen, known):
-        pairs = ((key, saved[key], wanted[key]) for key in keys)
-        different = [text for key, *both in pairs for text in _differences(*both, key)]
-        if different:
-            more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
-            raise UserError(
-                f"the run in {path.parent.parent} was begun with {'; '.join(different[:_SHOWN])}"
-                f"{more}: resume it with its own settings, or begin another with --out."
-            )
+    if "chosen" not in saved:
+        raise UserError(
+            f"{path.parent.parent} was begun by an older version of mmdiff: finish it with that, "
+            "or begin another from its weights (init)."
+        )
+    for part in wanted:
+        different = list(_differences(saved[part], wanted[part]))
+        if not different:
+            continue
+        more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
+        raise UserError(
+            f"the run in {path.parent.parent} was begun with {'; '.join(different[:_SHOWN])}"
+            f"{more}: resume it with its own settings, or begin another in another folder."
+        )
 
 
 def _differences(saved: Any, wanted: Any, *names: str) -> Iterator[str]:
     """`backbone blocks 2, not 3` for each place, below `names`, where two settings differ."""
-    if isinstance(saved, dict) and isinstance(wanted, dict) and "name" in saved:
-        saved, wanted = ({**part, **part.get("config", {})} for part in (saved, wanted))
-        # Of two things of different names the arguments have nothing in common.
-        other = saved["name"] != wanted["name"]
-        for key in ["name"] if other else [key for key in wanted if key in saved]:
-            if key != "config":
-                inner = names if key in ("name", names[-1]) else (*names, key)
-                yield from _differences(saved[key], wanted[key], *inner)
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        # Of two things of different types the arguments have nothing in common.
+        other = saved.get("type") != wanted.get("type")
+        for key in ["type"] if other else [key for key in wanted if key in saved]:
+            inner = names if key in ("type", *names[-1:]) else (*names, key)
+            yield from _differences(saved.get(key), wanted.get(key), *inner)
     elif saved != wanted:
         place = ""
         lists = isinstance(saved, list) and isinstance(wanted, list)

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch import Tensor
 
-from mmdiff import noise
-from mmdiff.diffusion import Diffusion
-from mmdiff.training.runs import evenly
+from mmdiff.data.turns import evenly
+from mmdiff.noise import Draws
+from mmdiff.objective import Objective
+from mmdiff.training.loading import load
 
-LEVELS = tuple((i + 0.5) / 8 for i in range(8))
 ITEMS = 256
-
-_STREAM = 5
 
 
 @torch.no_grad()
 def validate(
-    model: Diffusion, data: Dataset[Any], conditions: set[str], seed: int, batch: int = 128
+    model: Objective,
+    data: Any,
+    seed: int,
+    batch: int,
+    device: torch.device,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[float, float]:
     """{t: mean loss at t}, always with the same noise, over at most 256 items of `data`.
 
-    They are spread over all of it: held-out files may lie sorted by class.
+    They are spread over all of it: held-out files may lie sorted by class. `batch` of them are
+    asked at a time, and between two of these parts `stopped` tells whether to leave off ({} then).
     """
-    device = next(model.parameters()).device
-    length: int = len(data)  # type: ignore[arg-type]
-    count = min(ITEMS, length)
-    totals = {t: torch.zeros((), device=device) for t in LEVELS}
-    seen = 0
-    for items in DataLoader(Subset(data, evenly(length, count).tolist()), batch_size=batch):
-        cond = {name: items[name].to(device) for name in conditions if name in items}
-        x = items["x"].to(device)
-        ids = torch.arange(seen, seen + len(x), device=device)
-        for level, t in enumerate(LEVELS):
-            z = noise.normal(seed, ids, level, x.shape[1:], _STREAM).to(x.dtype)
-            at = torch.full((len(x),), t, device=device)
-            totals[t] += model.loss(x, at, z, **cond) * len(x)
-        seen += len(x)
+    count = min(ITEMS, len(data))
+    totals: dict[float, Tensor] = {}
+    ids = torch.arange(count, device=device)
+    for part, indices in zip(ids.split(batch), evenly(len(data), count).split(batch), strict=True):
+        if stopped():
+            return {}
+        items = load(data, model.conditions, len(data), indices.tolist())
+        on_device = {name: value.to(device) for name, value in items.items()}
+        for t, loss in model.losses(on_device, Draws(seed, 0, part, count)).items():
+            totals[t] = totals.get(t, torch.zeros((), device=device)) + loss * len(part)
     return {t: float(total / count) for t, total in totals.items()}

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 import mmdiff
-from mmdiff.audio.frontends import MDCT, STFT, FrontEnd, LearnedConv, Patch, Raw
+from mmdiff.nn import MDCT, STFT, FrontEnd, LearnedConv, Patch, Raw
 from mmdiff.schedules import Trigonometric
 
 LENGTH, POLE = 192, 0.9
-TRANSFORMS = {
+CODECS = {
     "raw": Raw,
     "patch": lambda: Patch(16),
     "patch that does not divide": lambda: Patch(13),
@@ -42,7 +42,7 @@ class Ideal(nn.Module):
     def __init__(self, encode: Tensor) -> None:
         super().__init__()
         self.encode = nn.Parameter(encode)
-        self.conditions: dict[str, int] = {}
+        self.conditions: dict[str, Any] = {}
         values, self.vectors = torch.linalg.eigh(covariance())
         self.values = values
 
@@ -62,13 +62,13 @@ def spectrum(matrix: Tensor) -> Tensor:
     return 10 * torch.log10(power)
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("solver", [mmdiff.Heun(60), mmdiff.DPMpp2M(120)], ids=repr)
 def test_samples_have_the_spectrum_of_the_data(name: str, solver: Any) -> None:
-    transform = TRANSFORMS[name]().double()
+    codec = CODECS[name]().double()
     units = torch.eye(LENGTH, dtype=torch.float64)[:, None]
-    network = Ideal(transform.encode(units).flatten(1).T.detach())
-    model = mmdiff.Diffusion(FrontEnd(transform, network), Trigonometric(), "v")
+    network = Ideal(codec.encode(units).flatten(1).T.detach())
+    model = mmdiff.Diffusion(FrontEnd(codec, network), Trigonometric(), "v")
     x = mmdiff.sample(model, (LENGTH, 1, LENGTH), solver, noise=units)[:, 0]
     error = spectrum(x.T @ x) - spectrum(covariance())
     assert error.abs().max() < 0.1

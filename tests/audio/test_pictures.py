@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import librosa
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmdiff.audio import pictures
-from mmdiff.audio.pictures import gallery, mel_spectrogram, spectrogram_picture
+from mmdiff.audio import pictures, sound
+from mmdiff.audio.pictures import gallery, spectrogram_picture
+from mmdiff.audio.spectrogram import mel, mel_spectrogram, outline
 from mmdiff.errors import UserError
 
 RATE, LENGTH = 8000, 5120
@@ -76,8 +82,8 @@ def test_levels() -> None:
 @given(st.floats(150, 3800))
 def test_a_tone_lies_in_its_band(hertz: float) -> None:
     loudest = middle(mel_spectrogram(tone(hertz), RATE)).mean(1).argmax()
-    centre = (int(loudest) + 1) / (67 + 1) * pictures._mel(RATE / 2)
-    assert abs(pictures._mel(hertz) - centre) < 20  # bands are 31.6 apart
+    centre = (int(loudest) + 1) / (67 + 1) * mel(RATE / 2)
+    assert abs(mel(hertz) - centre) < 20  # bands are 31.6 apart
 
 
 def test_a_click_lies_in_its_frame() -> None:
@@ -273,11 +279,86 @@ def test_seconds_are_marked_at_round_times(length: float, width: int) -> None:
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(length=st.integers(1, 6000), width=st.integers(120, 840))
 def test_a_spectrogram_reaches_both_ends(length: int, width: int) -> None:
-    levels, (left, right) = pictures._levels(torch.ones(1, length), RATE, width)
+    seen = outline([torch.ones(1, length)], length, RATE, width)
+    levels, (left, right) = seen.levels, seen.span
     assert left <= 0
     assert right >= width
     # No frame lies wholly beyond the end.
     assert right - (right - left) / levels.shape[1] < width
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    length=st.integers(1, 9000),
+    cuts=st.lists(st.integers(0, 9000), max_size=5),
+    width=st.integers(1, 300),
+    channels=st.integers(1, 3),
+)
+def test_parts_are_drawn_as_the_whole(
+    length: int, cuts: list[int], width: int, channels: int
+) -> None:
+    x = torch.randn(channels, length)
+    places = sorted({0, length, *(cut for cut in cuts if cut < length)})
+    parts = [x[:, a:b] for a, b in itertools.pairwise(places)]
+    whole, seen = (outline(cut, length, RATE, width) for cut in ([x], parts))
+    assert seen.span == whole.span
+    assert torch.equal(seen.low, whole.low)
+    assert torch.equal(seen.high, whole.high)
+    torch.testing.assert_close(seen.levels, whole.levels, atol=1e-3, rtol=0)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(length=st.integers(1, 9000), width=st.integers(1, 300))
+def test_an_outline_is_the_spectrogram_and_the_extremes(length: int, width: int) -> None:
+    x = torch.randn(2, length)
+    seen = outline([x], length, RATE, width)
+    size = -(-length // width)
+    stretches = x.split(size, 1)
+    assert torch.equal(seen.low, torch.stack([part.amin(1) for part in stretches], 1))
+    assert torch.equal(seen.high, torch.stack([part.amax(1) for part in stretches], 1))
+    if length // (2 * width) <= 32:  # the hop of a spectrogram
+        mean = power(mel_spectrogram(x, RATE)).mean(0)[:, : seen.levels.shape[1]]
+        ours = power(seen.levels)[:, : mean.shape[1]]
+        torch.testing.assert_close(ours, mean, rtol=1e-3, atol=1e-12)
+
+
+def test_a_file_is_drawn_as_what_is_in_it(tmp_path: Path) -> None:
+    x = 0.1 * torch.randn(2, 30_000).clamp(-9, 9)
+    sound.write(tmp_path / "a.flac", x, RATE, subtype="PCM_24")
+    for path in (tmp_path / "a.flac", str(tmp_path / "a.flac")):
+        ours = pixels(spectrogram_picture(path, title="a"))
+        theirs = pixels(spectrogram_picture(sound.read(path)[0], RATE, "a"))
+        assert np.array_equal(ours, theirs)
+
+
+def test_an_hour_needs_no_memory() -> None:
+    """48 kHz in two channels: 1.4 GB, of which no more than a part or two lives at a time."""
+    length, size = 3600 * 48_000, 1 << 19
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def parts() -> Iterator[torch.Tensor]:
+        for start in range(0, length, size):
+            assert sum(part() is not None for part in alive) <= 2
+            x = torch.full((2, min(size, length - start)), 0.5)
+            alive.append(weakref.ref(x))
+            yield x
+            del x
+
+    process = psutil.Process()
+    before = process.memory_info().rss
+    most = 0
+
+    def watched() -> Iterator[torch.Tensor]:
+        nonlocal most
+        for part in parts():
+            yield part
+            most = max(most, process.memory_info().rss - before)
+
+    seen = outline(watched(), length, 48_000, 840)
+    assert len(alive) == 330
+    assert most < 200e6
+    assert seen.high.eq(0.5).all()
+    assert seen.levels.shape[1] in range(1680, 1684)
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:
@@ -291,6 +372,8 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     for clips in (x[:0], x[:, :0], x[..., :0], x[0]):
         with pytest.raises(ValueError, match="need clips"):
             gallery([("", clips)], RATE)
+    with pytest.raises(ValueError, match="needs a sample_rate"):
+        spectrogram_picture(x[0])
     with pytest.raises(ValueError, match=r"need clips .* not \[5120\]"):
         spectrogram_picture(x[0, 0], RATE)
     x[1, 0, 7] = torch.nan

@@ -101,7 +101,7 @@ def test_the_loss_is_the_package_s(
     wanted = package(x)
     torch.manual_seed(3)
     noise = torch.randn_like(x)
-    found = mmdiff.Diffusion(model, mmdiff.Trigonometric(), "v").loss(x, sigmas, noise)
+    found = mmdiff.Diffusion(model, mmdiff.Trigonometric(), "v").loss_at(x, sigmas, noise)
     torch.testing.assert_close(found, wanted, rtol=rtol, atol=0)
     assert wanted > 0.5
 

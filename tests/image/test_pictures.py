@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from mmdiff.errors import UserError
 from mmdiff.image import pictures
@@ -19,8 +16,7 @@ from mmdiff.image.pictures import (
     grid,
     progress_picture,
     reverse_process_picture,
-    save_gif,
-    save_png,
+    table,
     to_image,
     to_uint8,
 )
@@ -153,54 +149,16 @@ def test_wide_captions_do_not_overlap() -> None:
     assert len(np.flatnonzero(np.diff(inked) > 1)) >= 1
 
 
-def test_png_carries_its_note(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.png"
-    note = {"generator": "mmdiff", "model": "цифри"}
-    picture = grid(torch.rand(4, 1, 8, 8))
-    save_png(picture, path, note)
-    with Image.open(path) as image:
-        assert image.text == note  # type: ignore[attr-defined]
-        assert np.array_equal(np.asarray(image), np.asarray(picture))
-    assert b"tEXtgenerator\0mmdiff" in path.read_bytes()
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_gif_plays_as_asked(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "a.gif"
-    levels = [0, 100, 255]
-    frames = [Image.new(mode, (20, 10), (level,) * len(mode)) for level in levels]
-    save_gif(frames, path, milliseconds=70, note={"model": "digits", "long": "x" * 600}, hold=1500)
-    with Image.open(path) as image:
-        assert image.info["comment"] == b"model: digits\nlong: " + b"x" * 600
-        assert image.info["loop"] == 0
-        assert image.n_frames == 3  # type: ignore[attr-defined]
-        for index, (level, duration) in enumerate(zip(levels, (70, 70, 1500), strict=True)):
-            image.seek(index)
-            assert image.info["duration"] == duration
-            assert image.convert("L").getpixel((3, 3)) == level
-    with pytest.raises(ValueError, match="at least one frame"):
-        save_gif([], path)
-
-
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.png"
-    save_png(grid(flat(0)), path)
-    before = path.read_bytes()
-
-    def fill(self: Image.Image, aside: Path, *_: object, **__: object) -> None:
-        aside.write_bytes(b"\x89PNG half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", fill)
-    with pytest.raises(UserError, match=r"a\.png .*\(No space left .*: make room, or"):
-        save_png(grid(flat(1)), path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
-    assert path.read_bytes() == before
-
-
-def test_a_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        save_png(grid(flat(0)), tmp_path / "file" / "a.png")
-    with pytest.raises(UserError, match="cannot be written"):
-        save_gif([grid(flat(0))], tmp_path)
+def test_tables_have_names_beside_rows_and_captions_above_columns() -> None:
+    rows = [("upper", flat(10 / 127.5 - 1, 3)), ("", flat(99 / 127.5 - 1, 2))]
+    bare, captioned = (np.asarray(table(rows, captions)) for captions in ((), "abc"))
+    upper, lower = ((bare == level).nonzero() for level in (10, 99))
+    assert np.median(upper[0]) < np.median(lower[0])
+    assert abs(len(upper[0]) - 3 * 56 * 56) < 40
+    assert abs(len(lower[0]) - 2 * 56 * 56) < 40
+    assert upper[1].min() == (bare[-20] == 99).argmax() > 40  # beside the name
+    assert (captioned[: len(captioned) - len(bare)] < 200).any()
+    with pytest.raises(ValueError, match="3 columns have as many captions or none, not 2"):
+        table(rows, "ab")
+    with pytest.raises(ValueError, match="at least one row"):
+        table([])

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmdiff.audio.frontends import FrontEnd, Patch
+from mmdiff.conditions import Class
 from mmdiff.diffusion import Diffusion
 from mmdiff.metrics.equivariance import FREQUENCIES, LIMIT, DenoiserReport, denoiser_artefacts
-from mmdiff.nn.unet import UNet
+from mmdiff.nn import FrontEnd, Patch, UNet
 from mmdiff.schedules import Trigonometric
 
 PERIOD = 6
@@ -23,6 +24,8 @@ TIMES = (0.3, 1.0)
 
 class Linear(nn.Module):
     """A 1x1 convolution: behind a front end of frames, one matrix for each of them."""
+
+    conditions: ClassVar[dict[str, Class]] = {}
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
@@ -119,8 +122,9 @@ def test_what_follows_the_content_is_no_image() -> None:
 
 def test_a_u_net_with_attention_and_conditions() -> None:
     """It begins as x0 = alpha x_t in v-prediction, which has no images; shaken, it has a grid."""
-    net = UNet(1, PERIOD // 2, PERIOD // 2, (8, 8), 1, (False, True), conditions={"label": 3})
-    model = Diffusion(FrontEnd(Patch(PERIOD // 2), net), Trigonometric(), "v")
+    half, kinds = PERIOD // 2, {"label": Class(3)}
+    net = UNet(1, half, half, (8, 8), 1, (False, True), conditions=kinds)
+    model = Diffusion(FrontEnd(Patch(half), net), Trigonometric(), "v")
     x = clips(6, 120).float()
     label = torch.tensor([0, 1, 2, -1, 0, 1])
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmdiff.audio.frontends import FrontEnd, Patch, Raw
+from mmdiff.conditions import Class
 from mmdiff.diffusion import Diffusion
 from mmdiff.metrics.aliasing import AliasingReport, evaluate_aliasing
 from mmdiff.metrics.equivariance import DenoiserReport, denoiser_artefacts
@@ -26,7 +26,8 @@ from mmdiff.metrics.frames import (
 )
 from mmdiff.metrics.loudness import Levels
 from mmdiff.metrics.speech import SpeechReport
-from mmdiff.nn.unet import UNet
+from mmdiff.metrics.tails import Tail
+from mmdiff.nn import FrontEnd, Patch, Raw, UNet
 from mmdiff.schedules import Trigonometric
 
 PERIOD = 6
@@ -45,7 +46,7 @@ class Framed(nn.Module):
     def __init__(self, factor: int = PERIOD, height: float = 0.0) -> None:
         super().__init__()
         self.height = nn.Parameter(torch.tensor(height))
-        self.transform = cast(Any, SimpleNamespace(factor=factor))
+        self.codec = cast(Any, SimpleNamespace(factor=factor))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         tone = torch.cos(2 * math.pi / PERIOD * torch.arange(x.shape[2], dtype=x.dtype))
@@ -114,7 +115,7 @@ def test_what_is_found_at_a_control_too_is_not_the_front_ends() -> None:
 def test_it_is_the_two_modules_reports() -> None:
     """On clamped samples, on 16 clips spread over the real ones, at the model's level."""
     torch.manual_seed(1)
-    network = UNet(1, PERIOD, PERIOD, (8,), 1, conditions={"label": 3})
+    network = UNet(1, PERIOD, PERIOD, (8,), 1, conditions={"label": Class(3)})
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
     behind = model(FrontEnd(Patch(PERIOD), network)).eval().requires_grad_(False)
@@ -201,6 +202,15 @@ def test_one_clip_and_silence_are_told() -> None:
     assert "in the network: not measured" in report.as_text()
 
 
+def test_a_code_has_the_frames_of_both_codecs_and_its_network_is_let_be() -> None:
+    """Which denoises no sound."""
+    around = Diffusion(Framed(3), Trigonometric(), "x0", codec=Patch(2))
+    report = evaluate_frames(around, clips(30, 0) + spur(), clips(30, 1), {})
+    assert report.period == PERIOD
+    assert "spurs" in report.found
+    assert report.denoiser == Skipped("the network denoises a code, and not the sound itself.")
+
+
 def test_long_frames_take_fewer_clips_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory that it takes grows with clips times the square of the period."""
     monkeypatch.setattr("mmdiff.metrics.frames._ROOM", 25 * PERIOD**2)
@@ -220,8 +230,8 @@ def test_refuses_samples_that_are_not_finite() -> None:
 
 def test_a_report_on_speech_ends_with_it() -> None:
     frames = measure(clips(30, 0), clips(30, 1))
-    levels = Levels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    plain = SpeechReport(9, 0, None, None, 1.0, 1.0, 2.0, 1.0, levels, levels, None)
+    levels, tail = Levels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), Tail(-40.0, -60.0, None)
+    plain = SpeechReport(9, None, 2.0, 1.0, None, 0, None, 1.0, 1.0, levels, levels, tail, tail)
     whole = replace(plain, frames=frames)
     assert whole.as_text() == f"{plain.as_text()}\n\n{frames.as_text()}"
     assert whole.as_dict() == {**plain.as_dict(), **frames.as_dict()}

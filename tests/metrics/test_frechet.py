@@ -113,3 +113,5 @@ def test_training_parts_are_nested_and_distinct() -> None:
     train = torch.arange(50)
     assert torch.equal(training_part(train, 10), training_part(train, 50)[:10])
     assert sorted(training_part(train, 50).tolist()) == list(range(50))
+    with pytest.raises(ValueError, match="there are 50: judge fewer samples"):
+        training_part(train, 51)

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -16,38 +16,36 @@ from torch import Tensor, nn
 
 from mmdiff.audio import sound
 from mmdiff.audio.datasets import open_sounds
-from mmdiff.audio.frontends import FrontEnd, Patch
+from mmdiff.audio.modality import Sound
+from mmdiff.checkpoints import Info
+from mmdiff.conditions import Class
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
+from mmdiff.image.modality import Pictures
 from mmdiff.metrics import sounds
 from mmdiff.metrics.aliasing import AliasingReport
+from mmdiff.metrics.batches import draw, take
 from mmdiff.metrics.equivariance import DenoiserReport
 from mmdiff.metrics.frames import Skipped
 from mmdiff.metrics.loudness import measure_levels
-from mmdiff.metrics.sounds import (
-    Clips,
-    SoundReport,
-    evaluate_sound_model,
-    sample_sounds,
-    spectral_distance,
-    take,
-)
-from mmdiff.nn.unet import UNet
-from mmdiff.sampling import sample
+from mmdiff.metrics.sounds import SoundReport, evaluate_sound_model, spectral_distance
+from mmdiff.nn import FrontEnd, Patch, UNet
+from mmdiff.sampling import Sampling
 from mmdiff.schedules import Trigonometric
-from mmdiff.solvers import DDIM
-from mmdiff.training.checkpoints import Info
 
 RATE, LENGTH, SCALE, PERIOD = 8000, 640, 4.0, 8
+ONCE = Sampling("ddim", 1)
 
 
 class Recorded(nn.Module):
     """Predicts x0: half of the state and a tone of PERIOD; knows which classes it was asked for."""
 
-    def __init__(self, factor: int = 1, height: float = 0.0) -> None:
+    def __init__(self, factor: int = 1, height: float = 0.0, **names: str) -> None:
         super().__init__()
         self.height = nn.Parameter(torch.tensor(height))
-        self.transform = cast(Any, SimpleNamespace(factor=factor))
+        self.codec: Any = SimpleNamespace(factor=factor)
+        kinds = {name: words.split() for name, words in names.items()}
+        self.conditions = {name: Class(len(words), words) for name, words in kinds.items()}
         self.asked: dict[str, list[int]] = {"label": [], "speaker": []}
 
     def forward(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
@@ -57,11 +55,15 @@ class Recorded(nn.Module):
         return x / 2 + self.height * tone
 
 
-def known(backbone: nn.Module, **about: Any) -> Diffusion:
+def known(
+    backbone: nn.Module,
+    dataset: str = "synthetic",
+    shape: tuple[int, ...] = (1, LENGTH),
+    scale: float = SCALE,
+) -> Diffusion:
     """As from a checkpoint."""
     model = Diffusion(backbone, Trigonometric(), "x0").eval().requires_grad_(False)
-    usual: dict[str, Any] = {"shape": (1, LENGTH), "sample_rate": RATE, "dataset": "synthetic"}
-    model.info = cast(Any, Info(data_range=(-SCALE, SCALE), **{**usual, **about}))
+    model.info = Info(shape, Sound(RATE, scale), dataset=dataset)
     return model
 
 
@@ -81,8 +83,10 @@ def noise(tmp_path: Path) -> str:
     return f"folder:{tmp_path}"
 
 
-def judge(model: Diffusion, count: int | None = None, **options: Any) -> SoundReport:
-    return evaluate_sound_model(model, DDIM(1), count, progress=False, **options)
+def judge(
+    model: Diffusion, count: int | None = None, dataset: str | None = None, **options: Any
+) -> SoundReport:
+    return evaluate_sound_model(model, ONCE, count, dataset, progress=False, **options)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -122,30 +126,11 @@ def test_spectral_distance_refuses_other_lengths() -> None:
             spectral_distance(torch.ones(2, 1, 64), b)
 
 
-def test_samples_are_what_sampling_them_together_gives() -> None:
-    model = known(Recorded(height=1.0), labels=("a", "b"))
-    cond: dict[str, Any] = {"label": torch.arange(7) % 2}
-    options: dict[str, Any] = {"seed": 3, "guidance": 2.0, "spin": 8}
-    x = sample_sounds(model, DDIM(3), 7, cond, batch=3, progress=False, **options)
-    whole = sample(model, (7, 1, LENGTH), DDIM(3), **cond, **options)
-    torch.testing.assert_close(x, whole / SCALE, rtol=0, atol=1e-5)
-
-
-def test_takes_items_at_full_scale(noise: str) -> None:
-    settings: dict[str, Any] = {"sample_rate": RATE, "seconds": LENGTH / RATE}
-    data = open_sounds(noise, "test", scale=SCALE, **settings)
-    whole = open_sounds(noise, "test", **settings)
-    taken = take(data, (30, 2))
-    assert taken.labels.tolist() == [1, 0]
-    assert taken.speakers.tolist() == [-1, -1]
-    torch.testing.assert_close(taken.x, torch.stack([whole[30]["x"], whole[2]["x"]]))
-
-
 @pytest.mark.parametrize("count", [None, 5, 8, 100])
 def test_classes_are_as_common_as_in_the_held_out_clips(noise: str, count: int | None) -> None:
     """Whatever numbers the model knows them by, and with more classes than the data has."""
-    backbone = Recorded()
-    report = judge(known(backbone, dataset=noise, labels=("b", "c", "a")), count)
+    backbone = Recorded(label="b c a")
+    report = judge(known(backbone), count, noise)
     assert report.real_count == 32
     assert report.count == len(backbone.asked["label"]) == (count or 32)
     shares = torch.bincount(torch.tensor(backbone.asked["label"]), minlength=3) / report.count
@@ -156,31 +141,27 @@ def test_classes_are_as_common_as_in_the_held_out_clips(noise: str, count: int |
 
 def test_pairs_of_classes_are_as_common_too(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [(0, 1), (1, 0), (0, 0), (0, 1), (1, 1), (0, 1)]
-    labels, speakers = torch.tensor(10 * pairs).unbind(1)
 
     class Held(list[Any]):
-        name, scale, labels, speakers = "data", 1.0, ("a", "b"), ("me", "you")
+        name, modality = "data", Sound(RATE)
+        conditions: ClassVar = {"label": Class(2, ("a", "b")), "speaker": Class(2, ("i", "u"))}
 
-    items = [
-        {"x": 0.1 * torch.randn(1, LENGTH), "label": int(a), "speaker": int(b)}
-        for a, b in zip(labels, speakers, strict=True)
-    ]
+    items = [{"x": 0.1 * torch.randn(1, LENGTH), "label": a, "speaker": b} for a, b in 10 * pairs]
     monkeypatch.setattr(sounds, "open_sounds", lambda *_: Held(items))
-    backbone = Recorded()
-    judge(known(backbone, labels=("a", "b"), speakers=("me", "you")), 12)
+    backbone = Recorded(label="a b", speaker="i u")
+    judge(known(backbone), 12)
     asked = list(zip(backbone.asked["label"], backbone.asked["speaker"], strict=True))
     assert sorted(asked) == sorted(2 * pairs)
 
 
 def test_classes_that_the_data_does_not_have_take_turns(noise: str) -> None:
-    """And its clips are denoised as of none; data may have classes that the model does not take."""
+    """And its clips are denoised untold; data may have classes that the model does not take."""
+    backbone = Recorded(PERIOD, label="x y", speaker="z")
+    report = judge(known(backbone), 6, f"{noise}/test/a")
+    assert isinstance(report.frames.denoiser, DenoiserReport)
+    assert backbone.asked == {"label": [0, 1, 0, 1, 0, 1], "speaker": [0] * 6}
     backbone = Recorded(PERIOD)
-    judge(known(backbone, labels=("x", "y"), speakers=("z",)), 6, dataset=f"{noise}/test/a")
-    assert backbone.asked["label"][:6] == [0, 1, 0, 1, 0, 1]
-    assert backbone.asked["speaker"][:6] == [0] * 6
-    assert set(backbone.asked["label"][6:]) == {-1}
-    backbone = Recorded(PERIOD)
-    judge(known(backbone), 6, dataset=noise)
+    judge(known(backbone), 6, noise)
     assert backbone.asked == {"label": [], "speaker": []}
 
 
@@ -195,17 +176,17 @@ def test_the_denoiser_is_told_the_classes_of_its_clips(
         raise ValueError("not today.")
 
     monkeypatch.setattr("mmdiff.metrics.frames.denoiser_artefacts", probe)
-    report = judge(known(Recorded(PERIOD), dataset=noise, labels=("b", "a")), 4)
+    report = judge(known(Recorded(PERIOD, label="b a")), 4, noise)
     assert report.frames.denoiser == Skipped("not today.")
     real = take(open_sounds(noise, "test", None, RATE, LENGTH / RATE), range(1, 32, 2))
-    torch.testing.assert_close(seen[0][0], SCALE * real.x)
-    assert seen[0][1].tolist() == (1 - real.labels).tolist()
+    torch.testing.assert_close(seen[0][0], SCALE * real["x"])
+    assert seen[0][1].tolist() == (1 - real["label"]).tolist()
 
 
 def test_a_spur_of_the_network_is_found_at_its_period_alone(noise: str) -> None:
     """One step from noise z of variance 1 gives z / 2 and the tone; this is its size, too."""
     height = 0.2
-    report = judge(known(Recorded(PERIOD, height), dataset=noise), 400)
+    report = judge(known(Recorded(PERIOD, height)), 400, noise)
     assert isinstance(report.frames.aliasing, AliasingReport)
     at = report.frames.aliasing.at
     ratio = height**2 / 2 / (1 / 4 + height**2 / 2)
@@ -213,7 +194,7 @@ def test_a_spur_of_the_network_is_found_at_its_period_alone(noise: str) -> None:
     assert report.frames.found[0] == "spurs"
     for control in (PERIOD - 1, PERIOD + 1):
         assert not any((at[control].spurs.found, at[control].coherence.found))
-    assert "spurs" not in judge(known(Recorded(PERIOD), dataset=noise), 400).frames.found
+    assert "spurs" not in judge(known(Recorded(PERIOD)), 400, noise).frames.found
     assert isinstance(report.frames.denoiser, DenoiserReport)
     errors = [row.shift_error.value for row in report.frames.denoiser.times]
     assert min(errors) > 0.01
@@ -221,17 +202,16 @@ def test_a_spur_of_the_network_is_found_at_its_period_alone(noise: str) -> None:
 
 
 def test_levels_and_spectrum_are_of_clamped_samples_beside_held_out_clips(noise: str) -> None:
-    model = known(Recorded(), dataset=noise)
-    model.info = cast(Any, Info((1, LENGTH), (-SCALE / 2.2, SCALE / 2.2), (), (), RATE, noise))
-    samples = sample_sounds(model, DDIM(1), 40, {}, progress=False)
-    report = judge(model, 40)
+    model = known(Recorded(), scale=SCALE / 2.2)
+    samples = draw(model, ONCE, 40, {}, progress=False)["x"]
+    report = judge(model, 40, noise)
     over = samples.abs().amax((1, 2)) > 1
     assert 0 < report.clamped == int(over.sum()) < 40
     real = take(open_sounds(noise, "test", None, RATE, LENGTH / RATE), range(32))
     assert report.levels == measure_levels(samples.clamp(-1, 1), RATE)
-    assert report.real_levels == measure_levels(real.x, RATE)
-    assert report.spectrum == pytest.approx(spectral_distance(samples.clamp(-1, 1), real.x))
-    halves = spectral_distance(real.x[::2], real.x[1::2])  # files are in the order of classes
+    assert report.real_levels == measure_levels(real["x"], RATE)
+    assert report.spectrum == pytest.approx(spectral_distance(samples.clamp(-1, 1), real["x"]))
+    halves = spectral_distance(real["x"][::2], real["x"][1::2])  # files are in the order of classes
     assert report.real_spectrum == pytest.approx(halves)
     assert report.spectrum > 2 * halves
 
@@ -240,8 +220,7 @@ def test_halves_hold_the_same_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips whose class is the parity of their number, of which one is 40 dB louder."""
     labels = torch.arange(40) % 2
     x = 0.1 * torch.randn(40, 1, LENGTH) * 100.0 ** -labels[:, None, None]
-    clips = Clips(x, labels, torch.full((40,), -1))
-    monkeypatch.setattr(sounds, "take", lambda *_: clips)
+    monkeypatch.setattr(sounds, "take", lambda *_: {"x": x, "label": labels})
     report = judge(known(Recorded()), 4)
     assert report.real_spectrum is not None
     assert report.real_spectrum < 5
@@ -249,7 +228,7 @@ def test_halves_hold_the_same_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_single_held_out_clip(tmp_path: Path) -> None:
     write_noise(tmp_path, 3)
-    report = judge(known(Recorded(PERIOD), dataset=f"folder:{tmp_path}"))
+    report = judge(known(Recorded(PERIOD)), dataset=f"folder:{tmp_path}")
     assert (report.count, report.real_count, report.real_spectrum) == (1, 1, None)
     assert "one alone" in report.as_text()
     assert "it takes 20 samples" in report.as_text()
@@ -259,8 +238,8 @@ def test_not_all_of_very_many_held_out_clips_are_taken(
     noise: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sounds, "MOST", 8)
-    backbone = Recorded()
-    report = judge(known(backbone, dataset=noise, labels=("a", "b")))
+    backbone = Recorded(label="a b")
+    report = judge(known(backbone), dataset=noise)
     assert (report.count, report.real_count) == (8, 8)
     assert backbone.asked["label"] == [0] * 6 + [1] * 2
 
@@ -268,11 +247,11 @@ def test_not_all_of_very_many_held_out_clips_are_taken(
 def test_stereo_synthetic_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmdiff.metrics.frames.TIMES", (0.5,))
     torch.manual_seed(1)
-    network = UNet(1, 2 * PERIOD, 2 * PERIOD, (8,), 1, conditions={"label": 20})
+    kinds = open_sounds("synthetic", "test", None, RATE, LENGTH / RATE, 2).conditions
+    network = UNet(1, 2 * PERIOD, 2 * PERIOD, (8,), 1, conditions=kinds)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
-    labels = open_sounds("synthetic", "test", None, RATE, LENGTH / RATE, 2).labels
-    model = known(FrontEnd(Patch(PERIOD), network), shape=(2, LENGTH), labels=labels)
+    model = known(FrontEnd(Patch(PERIOD), network), shape=(2, LENGTH))
     report = judge(model, 24)
     assert (report.dataset, report.count, report.real_count) == ("synthetic", 24, 100)
     assert isinstance(report.frames.aliasing, AliasingReport)
@@ -294,29 +273,30 @@ def test_stereo_synthetic_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_samples_that_are_not_finite_are_refused(noise: str) -> None:
     with pytest.raises(ValueError, match="not finite"):
-        judge(known(Recorded(height=math.inf), dataset=noise), 4)
+        judge(known(Recorded(height=math.inf)), 4, noise)
 
 
-def test_refuses_what_makes_no_sound_or_does_not_say() -> None:
-    for about in ({"sample_rate": None}, {"shape": (1, 28, 28)}, {"shape": (3, 640)}):
+def test_refuses_what_makes_no_sound() -> None:
+    pictures = known(Recorded())
+    pictures.info = Info((1, 28, 28), Pictures())
+    others = [known(Recorded(), shape=shape) for shape in ((1, 28, 28), (3, 640))]
+    for model in (pictures, *others):
         with pytest.raises(UserError, match="only models of mono or stereo sound"):
-            judge(known(Recorded(), **about), 4)
-    with pytest.raises(UserError, match="loaded from a checkpoint"):
-        judge(Diffusion(Recorded(), Trigonometric(), "x0"), 4)
+            judge(model, 4)
 
 
-def test_data_that_cannot_be_found_name_the_cure(noise: str, tmp_path: Path) -> None:
-    for dataset, told in (
-        ("", "was trained on data without a name, which cannot be opened"),
-        ("my own", "was trained on my own, which cannot be opened"),
-        ("folder:gone", "there is no folder gone, which the model was trained on"),
-    ):
-        with pytest.raises(UserError, match=told) as caught:
-            judge(known(Recorded(), dataset=dataset), 4)
-        assert "--dataset folder:PATH" in str(caught.value)
-        assert judge(known(Recorded(), dataset=dataset), 4, dataset=noise).dataset == noise
+@pytest.mark.parametrize("dataset", ["", "my own", "folder:sounds"])
+def test_data_that_cannot_be_found_name_the_cure(noise: str, dataset: str) -> None:
+    """A checkpoint does not say where a folder lies."""
+    model = known(Recorded(), dataset)
+    said = f"was trained on {dataset or 'data without a name'}, and does not know where that is"
+    with pytest.raises(UserError, match=f"{said}: name the dataset"):
+        judge(model, 4)
+    assert judge(model, 4, noise).dataset == noise
     with pytest.raises(UserError, match="gone does not exist"):
-        judge(known(Recorded()), 4, dataset="folder:gone")
-    with pytest.raises(UserError, match="has the label 'b', which the model does not know") as no:
-        judge(known(Recorded(), dataset=noise, labels=("a",)), 4)
-    assert "--dataset folder:PATH" in str(no.value)
+        judge(model, 4, "folder:gone")
+
+
+def test_classes_that_the_model_does_not_know_are_refused(noise: str) -> None:
+    with pytest.raises(UserError, match="has the label 'b', which the model does not know"):
+        judge(known(Recorded(label="a")), 4, noise)

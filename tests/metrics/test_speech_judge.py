@@ -17,8 +17,9 @@ from torch import Tensor
 from mmdiff.audio.datasets import open_sounds
 from mmdiff.errors import UserError
 from mmdiff.metrics import judge as digits
+from mmdiff.metrics.batches import Batch, take
 from mmdiff.metrics.frechet import frechet_distance
-from mmdiff.metrics.speech import Speech, stack_sounds
+from mmdiff.metrics.judge import accuracy, run_judge, save_judge
 from mmdiff.metrics.speech_judge import (
     BUNDLED,
     FFT,
@@ -27,8 +28,6 @@ from mmdiff.metrics.speech_judge import (
     WINDOW,
     SpeechJudge,
     load_speech_judge,
-    run_speech_judge,
-    save_speech_judge,
 )
 from mmdiff.tensorfile import read
 
@@ -46,17 +45,17 @@ def tone(frequency: float, length: int = LENGTH) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def real(data_dir: Path) -> tuple[Speech, Speech]:
+def real(data_dir: Path) -> tuple[Batch, Batch]:
     """All test clips, and 300 training clips of the same digits and speakers."""
-    test = stack_sounds(open_sounds("fsdd", "test", data_dir))
-    train = stack_sounds(open_sounds("fsdd", "train", data_dir))
+    test = take(open_sounds("fsdd", "test", data_dir))
+    train = take(open_sounds("fsdd", "train", data_dir))
     kept = [
         index
         for digit in range(10)
         for speaker in range(6)
-        for index in ((train.labels == digit) & (train.speakers == speaker)).nonzero()[:5, 0]
+        for index in ((train["label"] == digit) & (train["speaker"] == speaker)).nonzero()[:5, 0]
     ]
-    return test, Speech(*(values[torch.stack(kept)] for values in train))
+    return test, {name: values[torch.stack(kept)] for name, values in train.items()}
 
 
 def test_spectrogram_is_librosas() -> None:
@@ -105,7 +104,7 @@ def test_silence_is_heard_as_nothing() -> None:
 
 @pytest.mark.parametrize("length", [1024, 1025, 5120, 16001])
 def test_reads_any_length(length: int) -> None:
-    features, words, voices = run_speech_judge(SpeechJudge().eval(), clips(2, length))
+    features, words, voices = run_judge(SpeechJudge().eval(), clips(2, length))
     assert (features.shape, words.shape, voices.shape) == ((2, 96), (2, 10), (2, 6))
 
 
@@ -117,15 +116,15 @@ def test_refuses_other_shapes() -> None:
 
 def test_batches_do_not_matter() -> None:
     judge, x = load_speech_judge(), clips(7)
-    whole, parts = run_speech_judge(judge, x), run_speech_judge(judge, x, batch=3)
+    whole, parts = run_judge(judge, x), run_judge(judge, x, batch=3)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_stored_judge_is_the_judge(tmp_path: Path) -> None:
     judge = SpeechJudge().eval()
-    save_speech_judge(judge, tmp_path / "a.safetensors", {})
-    save_speech_judge(load_speech_judge(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {})
+    save_judge(judge, tmp_path / "a.safetensors", {})
+    save_judge(load_speech_judge(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {})
     once, twice = (load_speech_judge(tmp_path / f"{name}.safetensors") for name in "ab")
     x = clips(2)
     for ours, first, second in zip(judge(x), once(x), twice(x), strict=True):
@@ -142,7 +141,7 @@ def test_refuses_what_is_no_speech_judge(tmp_path: Path) -> None:
         digits.load_judge(BUNDLED)
     other = SpeechJudge()
     other.speaker_head = torch.nn.Linear(96, 7)
-    save_speech_judge(other, tmp_path / "judge.safetensors", {})
+    save_judge(other, tmp_path / "judge.safetensors", {})
     with pytest.raises(UserError, match="is no speech judge"):
         load_speech_judge(tmp_path / "judge.safetensors")
 
@@ -159,27 +158,27 @@ def test_bundled_file_is_small_and_says_what_it_is() -> None:
 
 @pytest.mark.parametrize(("shift", "gain"), [(0, 1.0), (200, 0.02), (400, -1.0)])
 def test_bundled_judge_reads_the_test_clips(
-    real: tuple[Speech, Speech], shift: int, gain: float
+    real: tuple[Batch, Batch], shift: int, gain: float
 ) -> None:
     """As they are, and late, quiet or upside down."""
     test, _ = real
-    x = F.pad(test.x, (shift, 0))[..., :LENGTH] * gain
-    _, words, voices = run_speech_judge(load_speech_judge(), x)
-    assert (words.argmax(1) == test.labels).double().mean() >= 0.98
-    assert (voices.argmax(1) == test.speakers).double().mean() >= 0.95
+    x = F.pad(test["x"], (shift, 0))[..., :LENGTH] * gain
+    _, words, voices = run_judge(load_speech_judge(), x)
+    assert accuracy(words, test["label"]) >= 0.98
+    assert accuracy(voices, test["speaker"]) >= 0.95
 
 
-def test_frechet_distance_knows_speech(real: tuple[Speech, Speech]) -> None:
+def test_frechet_distance_knows_speech(real: tuple[Batch, Batch]) -> None:
     """Real clips are nearest; harmed ones the farther the worse; other sounds far off."""
     test, train = real
     judge = load_speech_judge()
-    wanted, _, _ = run_speech_judge(judge, test.x)
+    wanted, _, _ = run_judge(judge, test["x"])
 
     def distance(x: Tensor) -> float:
-        return frechet_distance(run_speech_judge(judge, x)[0], wanted)
+        return frechet_distance(run_judge(judge, x)[0], wanted)
 
-    floor = distance(train.x)
-    hiss = torch.randn(train.x.shape) * train.x.square().mean(2, keepdim=True).sqrt()
-    assert 3 * floor < distance(train.x + hiss) < distance(hiss)
-    assert 5 * floor < distance(train.x.flip(2))
-    assert 5 * floor < distance(train.x[(train.labels == 3).nonzero()[:, 0]])
+    floor = distance(train["x"])
+    hiss = torch.randn(train["x"].shape) * train["x"].square().mean(2, keepdim=True).sqrt()
+    assert 3 * floor < distance(train["x"] + hiss) < distance(hiss)
+    assert 5 * floor < distance(train["x"].flip(2))
+    assert 5 * floor < distance(train["x"][(train["label"] == 3).nonzero()[:, 0]])

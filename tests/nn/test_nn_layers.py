@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, norm
+from mmdiff.nn.tokens import CrossAttention
 
 
 def resample(dims: int, up: bool, weight: Tensor | None = None) -> Resample:
@@ -31,14 +33,13 @@ def resample_tone(layer: Resample, omega: float, length: int = 64) -> Tensor:
     return torch.complex(real, imaginary)[0, 0, 0]
 
 
-@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("up", [False, True])
 def test_a_constant_stays_constant_inside(dims: int, up: bool) -> None:
-    height = 1 if dims == 1 else 12
-    y = resample(dims, up)(torch.full((1, 1, height, 12), 0.7, dtype=torch.float64))
-    side = 24 if up else 6
-    assert y.shape[2:] == (1 if dims == 1 else side, side)
-    inside = y[..., 1:-1] if dims == 1 else y[..., 1:-1, 1:-1]
+    sides, side = ((1, 12) if dims == 1 else (12,) * dims), 24 if up else 6
+    y = resample(dims, up)(torch.full((1, 1, *sides), 0.7, dtype=torch.float64))
+    assert y.shape[2:] == ((1, side) if dims == 1 else (side,) * dims)
+    inside = y[(..., *(slice(1, -1),) * dims)]
     torch.testing.assert_close(inside, torch.full_like(inside, 0.7), rtol=0, atol=1e-12)
 
 
@@ -66,18 +67,37 @@ def test_doubling_leaves_of_a_tones_image_the_sine_cubed(omega: float) -> None:
 
 
 @pytest.mark.parametrize("up", [False, True])
-def test_two_dimensions_are_one_after_the_other(up: bool) -> None:
+@pytest.mark.parametrize("dims", [2, 3])
+def test_more_dimensions_are_one_after_the_other(dims: int, up: bool) -> None:
     weight = torch.randn(3, 2, dtype=torch.float64)
-    x = torch.randn(2, 2, 6, 10, dtype=torch.float64)
-    both = resample(2, up, weight)(x)
+    x = torch.randn(2, 2, *(6, 10, 4)[:dims], dtype=torch.float64)
+    expected = x
+    for axis in range(2, 2 + dims):
+        layer = resample(1, up, weight if axis == 2 else torch.eye(3))
+        lines = expected.movedim(axis, -1)
+        done = layer(rearrange(lines, "b c ... l -> (b ...) c 1 l"))
+        done = rearrange(done, "n c 1 l -> n c l").unflatten(0, (2, *lines.shape[2:-1]))
+        expected = rearrange(done, "b ... c l -> b c ... l").movedim(-1, axis)
+    torch.testing.assert_close(resample(dims, up, weight)(x), expected, rtol=0, atol=1e-12)
 
-    def along_last(x: Tensor, mix: Tensor) -> Tensor:
-        rows = resample(1, up, mix)(x.permute(0, 2, 1, 3).flatten(0, 1)[:, :, None])[:, :, 0]
-        return rows.unflatten(0, (len(x), -1)).permute(0, 2, 1, 3)
 
-    wide = along_last(x, weight)
-    turned = along_last(wide.transpose(2, 3), torch.eye(3)).transpose(2, 3)
-    torch.testing.assert_close(both, turned, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("up", [False, True])
+def test_training_filters_alike(dims: int, up: bool) -> None:
+    """One convolution after the other, where evaluation has one of a dense kernel."""
+    layer = resample(dims, up, torch.randn(3, 2, dtype=torch.float64))
+    layer.bias.detach().normal_()
+    sides = (1, 10) if dims == 1 else (4, 6, 10)[-dims:]
+    x = torch.randn(2, 2, *sides, dtype=torch.float64, requires_grad=True)
+
+    def outcome() -> tuple[Tensor, ...]:
+        y = layer(x)
+        return y, *torch.autograd.grad(y.square().sum(), (x, layer.weight, layer.bias))
+
+    assert layer.training
+    trained = outcome()
+    layer.eval()
+    torch.testing.assert_close(trained, outcome(), rtol=1e-12, atol=1e-12)
 
 
 def test_the_filter_is_not_trained_or_stored() -> None:
@@ -121,6 +141,29 @@ def test_blocks_start_as_the_identity() -> None:
     x = torch.randn(2, 16, 5, 7)
     assert torch.equal(ResBlock(2, 16, 8)(x, torch.randn(2, 8)), x)
     assert torch.equal(Attention(16)(x), x)
+    assert torch.equal(CrossAttention(16, 6)(x, torch.randn(2, 3, 6), torch.ones(2, 3).bool()), x)
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(16, 1), (64, 2)])
+def test_attention_to_tokens_is_torchs_own(channels: int, heads: int) -> None:
+    layer = CrossAttention(channels, 6).double()
+    for parameter in layer.parameters():
+        parameter.detach().normal_(std=0.3)
+    peer = nn.MultiheadAttention(channels, heads, batch_first=True, kdim=6, vdim=6).double()
+    key, value = layer.key_value.weight.chunk(2)
+    state = {
+        "q_proj_weight": layer.query.weight, "k_proj_weight": key, "v_proj_weight": value,
+        "in_proj_bias": torch.cat((layer.query.bias, layer.key_value.bias)),
+        "out_proj.weight": layer.out.weight, "out_proj.bias": layer.out.bias,
+    }  # fmt: skip
+    peer.load_state_dict(state)
+    x = torch.randn(2, channels, 3, 5, dtype=torch.float64)
+    tokens = torch.randn(2, 4, 6, dtype=torch.float64)
+    exist = torch.tensor([[True, True, False, True], [True, False, False, False]])
+    places = rearrange(layer.norm(x), "b c h w -> b (h w) c")
+    said, _ = peer(places, tokens, tokens, key_padding_mask=~exist)
+    expected = x + rearrange(said, "b (h w) c -> b c h w", h=3)
+    torch.testing.assert_close(layer(x, tokens, exist), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])

@@ -13,11 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from PIL import Image
-from train_tiny import assert_same_run, figures, state, trainer
+from train_tiny import LABEL, assert_same_run, figures, state, train_pictures, trainer
 
 from mmdiff import load
-from mmdiff.training.images import train_images
 from mmdiff.training.trainer import ASK_EVERY
 
 ROOT = Path(__file__).parents[2]
@@ -60,11 +58,15 @@ def wait_for_save(process: subprocess.Popen[bytes], file: Path, before: float) -
         time.sleep(0.01)
 
 
-def test_killed_runs_go_on_exactly(tmp_path: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("costly", [False, True])
+def test_killed_runs_go_on_exactly(
+    tmp_path: Path, environment: dict[str, str], costly: bool
+) -> None:
+    """Whether their data are decoded ahead in threads or not."""
     out, reference = tmp_path / "killed", tmp_path / "reference"
     file = out / "resume" / "state.safetensors"
     draw = random.Random(4)
-    command = [sys.executable, str(DRIVER), str(out), "--steps", "60"]
+    command = [sys.executable, str(DRIVER), str(out), "--steps", "60"] + ["--costly"] * costly
     for again in ([], ["--resume"]):
         before = file.stat().st_mtime if again else 0.0
         with subprocess.Popen(
@@ -127,32 +129,27 @@ def test_two_processes_stop_together(tmp_path: Path, environment: dict[str, str]
     stopped = state(out)[1]["step"]
     assert f"stopped after step {stopped} of 100000" in errors.decode()
     assert stopped > 0
-    assert stopped % ASK_EVERY == 0
+    assert stopped % ASK_EVERY == 0 or stopped % 3 == 0  # or where the run is looked at
     assert trainer(out, resume=True, steps=100_000).progress.step == stopped
 
 
-def test_the_recipe_in_two_processes(tmp_path: Path, environment: dict[str, str]) -> None:
-    """The gradient of the first step is that of one process, to the precision of bfloat16."""
-    pictures = tmp_path / "pictures"
-    draw = random.Random(5)
-    for index in range(40):
-        folder = pictures / ("dark" if index % 2 else "bright")
-        folder.mkdir(parents=True, exist_ok=True)
-        base = 60 if index % 2 else 200
-        pixels = bytes(base + draw.randrange(-40, 40) for _ in range(64))
-        Image.frombytes("L", (8, 8), pixels).save(folder / f"{index}.png")
-    dataset, two = f"folder:{pictures}", tmp_path / "two"
-    recipe = str(ROOT / "recipes" / "mnist_eps.py")
-    options = ["--steps", "1", "--out", str(two), "--device", "cpu"]
-    launch(environment, recipe, "--preset", "fast", "--dataset", dataset, *options)
-    train_images("fast", dataset, tmp_path / "one", steps=1, device="cpu")
+def test_all_of_a_run_in_two_processes(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Samples and pictures too, and the gradient of the first step is that of one process."""
+    two = tmp_path / "two"
+    launch(environment, str(DRIVER), str(two), "--whole", "--steps", "1")
+    train_pictures(tmp_path / "one", steps=1)
     tensors, expected = state(two)[0], state(tmp_path / "one")[0]
     assert tensors.keys() == expected.keys()
     gradient, whole = (vector(of, "optimizer/exp_avg/") for of in (tensors, expected))
     assert whole.norm() > 0
-    assert (gradient - whole).norm() < 0.02 * whole.norm()
-    for name in ("samples.png", "reverse.png", "reverse.gif", "losses.csv", "model.safetensors"):
-        assert (two / name).is_file()
+    assert (gradient - whole).norm() < 1e-3 * whole.norm()
+    names = {path.relative_to(two) for path in two.rglob("*.*") if "tensorboard" not in path.parts}
+    assert {Path("samples/low_0.png"), Path("reverse.gif"), Path("losses.csv")} <= names
+    assert names == {
+        path.relative_to(tmp_path / "one")
+        for path in (tmp_path / "one").rglob("*.*")
+        if "tensorboard" not in path.parts
+    }
     model = load(two / "model.safetensors")
-    assert model.info.labels == ("bright", "dark")
+    assert model.conditions == {"label": LABEL}
     assert model.info.made["processes"] == 2

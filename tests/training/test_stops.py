@@ -16,20 +16,12 @@ from tensorboard.summary.writer import event_file_writer
 from torch import Tensor, nn
 from train_tiny import assert_same_run, figures, state, trainer
 
+from mmdiff import Diffusion, LinearBeta, checkpoints
 from mmdiff.errors import UserError
-from mmdiff.image.pictures import save_png
-from mmdiff.training import checkpoints
+from mmdiff.raster import save_png
 from mmdiff.training.trainer import Trainer
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing stopped."""
-    out = tmp_path_factory.mktemp("reference")
-    trainer(out).fit()
-    return out
 
 
 def fail_bytes(patch: pytest.MonkeyPatch, part: str) -> None:
@@ -106,10 +98,9 @@ def test_a_full_disk_leaves_what_was_saved(
     # What TensorBoard's thread met with is known only when the next figures come.
     assert step == 3 * epoch or what == "tensorboard"
     safe = f"all up to step {step} is saved" if step else "nothing had been saved yet"
-    how = " with --resume" if step else ""
+    then = "resume the run" if step else "begin again"
     assert str(caught.value) == (
-        f"the disk of {tmp_path} is full, and {safe}: free some space there, then run the same "
-        f"command{how}."
+        f"the disk of {tmp_path} is full, and {safe}: free some space there, then {then}."
     )
     assert "Traceback" not in capfd.readouterr().err
     assert not list(tmp_path.rglob("*.part*"))
@@ -128,7 +119,7 @@ def test_so_does_a_disk_that_is_full_when_pictures_are_written(
         raise FULL
 
     disk.setattr(Image.Image, "save", save)
-    with pytest.raises(UserError, match=r"all up to step 3 is saved: free .* with --resume\.$"):
+    with pytest.raises(UserError, match=r"all up to step 3 is saved: free .* resume the run\.$"):
         trainer(tmp_path).fit(lambda *_: save_png(Image.new("L", (8, 8)), tmp_path / "a.png"))
     assert state(tmp_path)[1]["step"] == 3
 
@@ -138,7 +129,7 @@ def test_a_full_disk_before_the_first_step(tmp_path: Path, disk: pytest.MonkeyPa
         raise FULL
 
     disk.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(UserError, match=r"is full, and nothing had .* the same command\.$"):
+    with pytest.raises(UserError, match=r"is full, and nothing had .* begin again\.$"):
         trainer(tmp_path)
 
 
@@ -169,15 +160,16 @@ class Steep(nn.Module):
 def test_weights_that_are_no_numbers_are_never_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(checkpoints.BACKBONES, "Steep", "test_stops")
-    with pytest.raises(UserError, match=r"diverged before step 1, .* or a lower --lr\.$"):
-        trainer(tmp_path, backbone=Steep, save_every=1).fit()
+    monkeypatch.setitem(checkpoints._own, "Steep", Steep)
+    model = Diffusion(Steep(), LinearBeta(), "eps")
+    with pytest.raises(UserError, match=r"diverged before step 1, .* or a lower learning rate\.$"):
+        trainer(tmp_path, model=model, save_every=1).fit()
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_file_in_the_place_of_the_run_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     for out in (tmp_path / "out", tmp_path / "out" / "run"):
-        with pytest.raises(UserError, match=r"cannot be made .*: choose another --out"):
+        with pytest.raises(UserError, match=r"cannot be made .*: choose another folder"):
             trainer(out)
     assert (tmp_path / "out").read_text() == "mine"

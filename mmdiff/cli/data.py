@@ -1,0 +1,112 @@
+"""Data sets of any modality: what they hold, and which options they take."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdiff.cli.plain import arguments
+from mmdiff.data.folders import find
+from mmdiff.errors import UserError
+from mmdiff.modality import Data, Modality, known
+
+# Where a flag is called otherwise than the argument.
+_FLAGS = {"width": "--channels", "channels": "--stereo"}
+
+
+def takes(modality: type[Modality], preset: str | None) -> set[str]:
+    """The arguments of its data sets and of a preset (the usual one if None), if it has that."""
+    presets = modality.presets()
+    chosen = presets.get(preset or next(iter(presets)))
+    return {*modality.options, *(inspect.signature(chosen).parameters if chosen else ())}
+
+
+def modality_of(
+    dataset: str, preset: str | None, options: Mapping[str, Any]
+) -> tuple[type[Modality], str]:
+    """The modality of a data set, and a sentence that says so where one may wonder, else "".
+
+    A name has one. Of a folder the options decide if they are of one modality alone, else what most
+    of the data are, in bytes: scanned covers do not make pictures of a folder of sounds.
+
+    Raises:
+        UserError: an unknown name, a folder that is missing or holds nothing, or a preset or an
+            option that the modality does not have.
+    """
+    name, _, path = dataset.partition(":")
+    if name == "folder" and path:
+        modality, reason = _of_folder(Path(path).expanduser(), preset, options)
+    else:
+        named = [kind for kind in known() if dataset in kind.names]
+        if not named:
+            names = dict.fromkeys(name for kind in known() for name in kind.names)
+            raise UserError(f"unknown data set {dataset!r}; known are {', '.join(names)}.")
+        modality, reason = named[0], ""
+    if preset not in (None, *modality.presets()):
+        raise UserError(
+            f"--preset {preset} is unknown for {modality.title}, which the data set {dataset} "
+            f"holds: use {' or '.join(modality.presets())}."
+        )
+    for option in options.keys() - takes(modality, preset):
+        others = [kind.title for kind in known() if option in takes(kind, preset)]
+        whose = f"is for {' and '.join(others)}" if others else "goes with no such preset"
+        raise UserError(
+            f"{_flag(option)} {whose}, and the data set {dataset} holds {modality.title}: leave "
+            "it out."
+        )
+    return modality, f"{dataset} is taken for {modality.title}, as {reason}." if reason else ""
+
+
+def _of_folder(
+    root: Path, preset: str | None, options: Mapping[str, Any]
+) -> tuple[type[Modality], str]:
+    kinds = known()
+    fits = [
+        kind
+        for kind in kinds
+        if options.keys() <= takes(kind, preset) and preset in (None, *kind.presets())
+    ]
+    if len(fits) == 1:
+        told = "--preset" if preset else _flag(next(iter(options)))
+        return fits[0], f"{told} says"
+    suffixes = {suffix: kind for kind in kinds for suffix in kind.suffixes}
+    found = find(root, tuple(suffixes), " or ".join(kind.title for kind in kinds))
+    held: Counter[type[Modality]] = Counter()
+    for name, size in found.files.items():
+        held[suffixes[os.path.splitext(name)[1].lower()]] += size + 1
+    return held.most_common(1)[0][0], "most of its data are" if len(held) > 1 else ""
+
+
+def _flag(option: str) -> str:
+    return _FLAGS.get(option, f"--{option.replace('_', '-')}")
+
+
+def open_both(
+    modality: type[Modality],
+    dataset: str,
+    data_dir: Path | None,
+    options: Mapping[str, Any],
+    augmentation: Mapping[str, Any],
+) -> tuple[Data, Data]:
+    """What is trained on, with augmentation, and what is held out, without.
+
+    The summary of the first is printed, and what either warns of that is not in it.
+
+    Raises:
+        UserError: data that are missing or broken, or options that they cannot have.
+    """
+    with warnings.catch_warnings(record=True) as caught, arguments():
+        warnings.simplefilter("always", UserWarning)
+        data = modality.open(dataset, "train", data_dir, **options, **augmentation)
+        held_out = modality.open(dataset, "test", data_dir, **options)
+    summary = data.summary()
+    print(summary)
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        if not text.endswith(tuple(summary.splitlines())):
+            warnings.warn(text, stacklevel=2)
+    return data, held_out

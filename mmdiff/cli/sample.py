@@ -1,0 +1,165 @@
+"""mmdiff sample: samples of a model, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmdiff.cli.options import (
+    Batch,
+    Checkpoint,
+    DeviceOption,
+    GuidanceOption,
+    Overwrite,
+    Seed,
+    SolverOption,
+    Spin,
+    Steps,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def sample(
+    checkpoint: Checkpoint,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw this class only, by its name or number; without it the classes take turns."
+        ),
+    ] = None,
+    speaker: Annotated[
+        str | None, typer.Option(help="This speaker only; without it the speakers take turns.")
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--count",
+            min=1,
+            max=1_000_000,
+            help="How many samples.",
+            show_default="64 pictures, or a sound of each class",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="For sound: how long each is.", show_default="as in the training"
+        ),
+    ] = None,
+    vary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw variations of this picture or sound."),
+    ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(min=0.01, max=1, help="How far --vary goes: 1 leaves nothing of the file."),
+    ] = 0.6,
+    solver: SolverOption = None,
+    steps: Steps = None,
+    guidance: GuidanceOption = None,
+    spin: Spin = None,
+    seed: Seed = 0,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="X.png: a picture of all, such as a grid, or waveforms and spectrograms. X.gif: "
+            "how they come out of the noise. X.wav, X.flac (of 24 bits): sounds, one after "
+            "another. X/: one file a sample.",
+            show_default="samples.png or samples.wav",
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    batch: Batch = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw samples from a model and write them as pictures or as sound.
+
+    Examples:
+
+    - `mmdiff sample digits`
+
+    - `mmdiff sample digits --label 7 -n 16 --guidance 2 --out sevens.png`
+
+    - `mmdiff sample digits --out digits.gif --overwrite`
+
+    - `mmdiff sample digits --vary three.png --label 8 -n 10 --out eights.png`
+
+    - `mmdiff sample runs/mine/model.safetensors -n 1000 --seed 1 --out samples/`
+
+    - `mmdiff sample speech --label 7 --speaker george --out seven.wav`
+
+    - `mmdiff sample speech -n 10 --out counting.flac`
+
+    - `mmdiff sample speech -n 20 --seconds 1 --out counting.png`
+    """
+    from tqdm import tqdm
+
+    from mmdiff.cli.opening import open_model, settings
+    from mmdiff.cli.outputs import Destination
+    from mmdiff.cli.plain import arguments
+    from mmdiff.cli.wanted import choose_samples
+    from mmdiff.cli.writers import Writer
+    from mmdiff.errors import UserError
+    from mmdiff.notes import generated
+    from mmdiff.sampling import in_parts
+
+    model = open_model(checkpoint, device)
+    shape, modality = model.info.shape, model.info.modality
+    destination = Destination.parse(
+        f"samples{modality.writes[0]}" if out is None else out,
+        (".png", ".gif", *modality.writes),
+        modality.title,
+    )
+    if seconds is not None and vary is not None:
+        raise UserError(f"a variation is as long as {vary}: leave --seconds out.")
+    if seconds is not None:
+        with arguments():
+            shape = modality.lasting(shape, seconds)
+    given = None if vary is None else modality.read(vary, shape)
+    shape = shape if given is None else tuple(given.shape)
+    sampling = settings(
+        model, shape, checkpoint, steps=steps, guidance=guidance, spin=spin,
+        solver=solver and solver.value,
+    )  # fmt: skip
+    told = {"label": label, "speaker": speaker}
+    wanted = choose_samples(model.conditions, told, count, modality.count, checkpoint)
+    note = generated("/".join(Path(checkpoint).with_suffix("").parts[-2:]), seed, sampling)
+    how: dict[str, Any] = {**sampling.arguments(seed), **wanted.values}
+    if vary is not None and given is not None:
+        how |= {"noise": _noised(model, given, wanted.count, strength, seed), "start": strength}
+        note |= {"Variation of": vary.name, "Strength": f"{strength:g}"}
+    steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0)))
+    writer = Writer(destination, modality, shape, wanted, note, steps, overwrite)
+    size = batch or modality.batch
+    with tqdm(total=-(-wanted.count // size) * steps, unit="step", disable=None) as bar:
+
+        def on_step(i: int, t: float, x: Tensor, x0: Tensor) -> None:
+            if writer.shows(i):
+                writer.state(i, model.decode(x, shape[1:]))
+            bar.update()
+
+        for x in in_parts(model, (wanted.count, *shape), batch=size, on_step=on_step, **how):
+            writer.batch(x)
+    writer.finish()
+    print(f"wrote {destination.path}")
+
+
+def _noised(model: Any, x: Tensor, count: int, strength: float, seed: int) -> Tensor:
+    """`count` states at the time `strength` in which there is less and less of `x` [C, *spatial].
+
+    Their noise is that of as many samples without a file.
+    """
+    import torch
+
+    from mmdiff import noise
+
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        code = model.encode(x[None].to(device)).repeat(count, *[1] * x.ndim)
+        z = noise.normal(seed, torch.arange(count, device=device), -1, code.shape[1:])
+        return model.add_noise(code, torch.full((count,), strength, device=device), z)

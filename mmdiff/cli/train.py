@@ -1,0 +1,211 @@
+"""mmdiff train: a model of a data set, whatever it holds."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmdiff.cli.options import DataDir, DeviceOption, PrecisionName
+
+if TYPE_CHECKING:
+    from mmdiff.recipe import Recipe
+
+FEWEST = 2_000  # steps of a training that may show more than noise
+USUAL = 10_000
+
+_PRESETS = "the preset's"
+
+
+def _sides(text: str) -> int | tuple[int, int]:
+    """28, or 16x24: the height and the width."""
+    if not re.fullmatch(r"\d+(x\d+)?", text):
+        raise typer.BadParameter("give a side such as 28, or height and width such as 16x24")
+    sides = [int(side) for side in text.split("x")]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def train(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="Pictures: mnist, fashion-mnist, kmnist, cifar10 or celeba. "
+            "Sounds: fsdd or synthetic. Either: folder:PATH."
+        ),
+    ] = "mnist",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="For pictures: fast makes good digits in an hour on two cores, thesis is the "
+            "slow original.",
+            show_default="fast",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder of this run's own.", show_default="runs/ and the data set"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data.", show_default=_PRESETS)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps, in place of epochs.")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Samples in a step; fewer take less memory.", show_default=_PRESETS
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="The learning rate, at its highest.", show_default=_PRESETS),
+    ] = None,
+    size: Annotated[
+        Any,
+        typer.Option(
+            parser=_sides,
+            metavar="SIDE|HEIGHTxWIDTH",
+            help="For pictures: their size in pixels.",
+            show_default="the data's own; of a folder at most 64",
+        ),
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="For pictures: mirror half of them.")
+    ] = False,
+    crop: Annotated[
+        bool, typer.Option("--crop", help="For pictures: cut them anywhere, not in the middle.")
+    ] = False,
+    frontend: Annotated[
+        str | None,
+        typer.Option(
+            help="For sound: raw, patch:P, stft:N, learned:S or mdct:M, see docs/frontends.md.",
+            show_default="mdct:8",
+        ),
+    ] = None,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="For sound: resample to this, in Hz.", show_default="the data's own"
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="For sound: length of a clip.", show_default="0.64 for fsdd, else 1.5"
+        ),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="For sound: width of the network where a position is 64 samples.",
+            show_default=_PRESETS,
+        ),
+    ] = None,
+    stereo: Annotated[
+        bool, typer.Option("--stereo", help="For sound: two channels, else one.")
+    ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="Begin with the weights of this model that fit."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    precision: Annotated[
+        PrecisionName | None,
+        typer.Option(
+            help="bf16 is bfloat16, no is float32; auto is bf16 where the hardware has it.",
+            show_default=_PRESETS,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many samples a finished run leaves.", show_default=_PRESETS),
+    ] = None,
+    data_dir: DataDir = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train a model on pictures or sounds; Ctrl-C saves, and --resume goes on.
+
+    The folder gets model.safetensors, samples and pictures of the progress, losses.csv and what
+    TensorBoard shows.
+
+    Examples:
+
+    - `mmdiff train`
+
+    - `mmdiff train --dataset fashion-mnist --epochs 10`
+
+    - `mmdiff train --dataset folder:holiday/photos --size 32x48 --flip --out runs/photos`
+
+    - `mmdiff train --dataset folder:holiday/photos --size 32x48 --flip --out runs/photos --resume`
+
+    - `mmdiff train --dataset folder:my-digits --size 28 --init digits --steps 2000`
+
+    - `mmdiff train --dataset fsdd --frontend patch:32`
+
+    - `mmdiff train --dataset folder:drums --sample-rate 44100 --seconds 1.5 --stereo`
+    """
+    from dataclasses import replace
+
+    from mmdiff import devices
+    from mmdiff.cli.data import modality_of, open_both
+    from mmdiff.cli.plain import arguments
+    from mmdiff.data.folders import is_run
+    from mmdiff.errors import Interrupted, UserError
+    from mmdiff.modality import recipe_of
+    from mmdiff.training.train import initialise
+    from mmdiff.training.train import train as run
+
+    opening = _given(
+        size=size, sample_rate=sample_rate, seconds=seconds, channels=2 if stereo else None
+    )
+    augmentation = _given(flip=flip or None, crop=crop or None)
+    making = _given(frontend=frontend, width=channels)
+    out = out or Path("runs", _name(dataset))
+    if is_run(out) and not resume:
+        raise UserError(f"{out} holds a run: go on with it (--resume), or choose another --out.")
+    place = devices.choose(device)
+    modality, why = modality_of(dataset, preset, {**opening, **augmentation, **making})
+    if why:
+        print(why)
+    data, held_out = open_both(modality, dataset, data_dir, opening, augmentation)
+    with arguments():
+        recipe = recipe_of(modality, preset, data, seed=seed, **making)
+        chosen = _given(
+            epochs=epochs, batch=batch, lr=lr, samples=samples,
+            precision=precision and precision.value,
+        )  # fmt: skip
+        length = steps or (None if epochs else recipe.steps)
+        recipe = replace(recipe, steps=length, **chosen)
+    if init and not resume:
+        print(initialise(recipe.model, init))
+    _announce(recipe, len(data), place, fresh=init is None)
+    try:
+        checkpoint = run(recipe, data, held_out, out, device=place, resume=resume)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop} The same command with --resume does.") from None
+    print(f"wrote {out / checkpoint.name}")
+
+
+def _announce(recipe: Recipe, items: int, device: Any, fresh: bool) -> None:
+    """Say what the training will be."""
+    from mmdiff.precision import explain
+
+    steps = recipe.length(items)
+    print(f"{steps:,} steps of {recipe.batch} on {device} in {explain(recipe.precision, device)}")
+    if steps < FEWEST and fresh:
+        print(f"so few steps will end in noise: use --steps {USUAL}")
+
+
+def _name(dataset: str) -> str:
+    """A name, or the last one of a folder's whole path: `folder:.` and `folder:~` have one too."""
+    return os.path.basename(os.path.abspath(os.path.expanduser(dataset.removeprefix("folder:"))))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

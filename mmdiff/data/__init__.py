@@ -1,0 +1,1 @@
+"""What the data sets of all modalities share: folders of files, splits and downloads."""

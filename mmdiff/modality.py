@@ -1,0 +1,136 @@
+"""A modality: what a signal is to people, and to their files.
+
+One frozen dataclass in each modality's folder. The command line, the looks of a training and the
+checkpoints know pictures, sounds and what may come by this alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from PIL.Image import Image
+from torch import Tensor
+
+from mmdiff.conditions import Condition
+from mmdiff.recipe import Recipe
+
+Rows = Sequence[tuple[str, Tensor]]  # a name, and signals [N, C, *spatial] side by side
+
+
+class Data(Protocol):
+    """A data set: items are {"x": Tensor [C, *spatial], and by name what `conditions` tell of it}.
+
+    Attributes:
+        name: the word that it was opened by.
+        shape: of every x.
+        conditions: what is known of each item beside x.
+        modality: what x is.
+        identity: a digest of what it holds, whatever the folder is called and wherever it lies.
+        costly: items are decoded when they are asked for.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    conditions: Mapping[str, Condition]
+    identity: str
+    costly: bool
+
+    @property
+    def modality(self) -> Modality: ...
+
+    def summary(self) -> str:
+        """What was found, and what was left out and why, in a few lines."""
+
+    def visit(self, index: int, count: int) -> dict[str, Any]:
+        """Item `index` at its visit number `count`: another crop, or the same again."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+class Modality(ABC):
+    """See the head of this module; a signal x is [C, *spatial], in the units of `data_range`."""
+
+    title: ClassVar[str]  # what many of them are called: pictures
+    names: ClassVar[tuple[str, ...]]  # data sets that it knows, beside folder:PATH
+    suffixes: ClassVar[tuple[str, ...]]  # of files that it reads
+    writes: ClassVar[tuple[str, ...]]  # of files that it writes, the usual one first
+    options: ClassVar[tuple[str, ...]]  # arguments of `open` that are its own
+    batch: ClassVar[int]  # samples that are drawn at a time, where the user does not say
+    count: ClassVar[int | None]  # samples that are drawn; None: one for each class
+    frames: ClassVar[int]  # pictures in an animation of what it shows, at most
+    shown: ClassVar[int] = 10_000  # samples in one picture, at most
+
+    @property
+    @abstractmethod
+    def data_range(self) -> tuple[float, float]:
+        """The values that x spans."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, dataset: str, split: str, data_dir: Path | None = None, **options: Any) -> Data:
+        """One of `names`, or `folder:PATH`; `split` is "train" or "test"."""
+
+    @classmethod
+    @abstractmethod
+    def presets(cls) -> Mapping[str, Any]:
+        """Functions by name, the usual one first, from a data set (and options) to a `Recipe`."""
+
+    @abstractmethod
+    def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:
+        """A file as x of a model of such a shape; of a signal of any length all that there is."""
+
+    @abstractmethod
+    def write(self, x: Tensor, path: Path | str, note: Mapping[str, str] | None = None) -> None:
+        """A file of one x [C, *spatial], or of many [N, C, *spatial], by the suffix of `path`.
+
+        What lies beyond `data_range` is clipped; a .png is what `show` makes.
+        """
+
+    @abstractmethod
+    def show(self, rows: Rows, captions: Sequence[str] = ()) -> Image:
+        """A picture of rows of signals, with captions above the columns."""
+
+    def heard(self, x: Tensor) -> tuple[Tensor, int] | None:
+        """Many signals [N, C, *spatial] to listen to in one go; None of what makes no sound.
+
+        That is [C, L] in [-1, 1], and the rate in Hz.
+        """
+        return None
+
+    @abstractmethod
+    def describe(self, shape: Sequence[int]) -> dict[str, str]:
+        """What there is to say of signals of a shape, such as their rate, by name."""
+
+    def lasting(self, shape: Sequence[int], seconds: float) -> tuple[int, ...]:
+        """The shape of a signal that is like those of `shape`, but so many seconds long.
+
+        Raises:
+            ValueError: signals without a length in seconds.
+        """
+        raise ValueError(f"{self.title} have no length: leave seconds out.")
+
+
+def known() -> tuple[type[Modality], ...]:
+    """All modalities that come with the library, of which nothing is imported before."""
+    homes = {"image": "Pictures", "audio": "Sound"}
+    return tuple(getattr(import_module(f"mmdiff.{home}.modality"), homes[home]) for home in homes)
+
+
+def recipe_of(modality: type[Modality], preset: str | None, data: Data, **options: Any) -> Recipe:
+    """The recipe that a preset (the usual one if None) makes for `data`.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    presets = modality.presets()
+    name = next(iter(presets)) if preset is None else preset
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r}; of {modality.title} {', '.join(presets)}.")
+    recipe: Recipe = presets[name](data, **options)
+    return recipe
