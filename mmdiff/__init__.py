@@ -12,12 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmdiff import audio, image, metrics, nn, training
+    from mmdiff import audio, image, metrics, nn, restore, training
     from mmdiff.checkpoints import Info, load, register, save
     from mmdiff.conditions import Class, Signal, Tokens, Vector
     from mmdiff.diffusion import Diffusion
     from mmdiff.errors import UserError
     from mmdiff.picard import picard
+    from mmdiff.posterior import Posterior
     from mmdiff.recipe import Recipe
     from mmdiff.sampling import Sampling, sample
     from mmdiff.schedules import Cosine, Linear, LinearBeta, Schedule, Trigonometric
@@ -42,6 +43,7 @@ _HOME = {
     "Known": "steering",
     "Linear": "schedules",
     "LinearBeta": "schedules",
+    "Posterior": "posterior",
     "Recipe": "recipe",
     "SOLVERS": "solvers",
     "Sampling": "sampling",
@@ -59,7 +61,7 @@ _HOME = {
     "save": "checkpoints",
     "train": "training.train",
 }
-_PACKAGES = ("audio", "image", "metrics", "nn", "training")
+_PACKAGES = ("audio", "image", "metrics", "nn", "restore", "training")
 
 __all__ = [
     "DDIM",
@@ -77,6 +79,7 @@ __all__ = [
     "Known",
     "Linear",
     "LinearBeta",
+    "Posterior",
     "Recipe",
     "Sampling",
     "Schedule",
@@ -93,6 +96,7 @@ __all__ = [
     "nn",
     "picard",
     "register",
+    "restore",
     "sample",
     "save",
     "train",

@@ -65,6 +65,7 @@ class Modality(ABC):
     count: ClassVar[int | None]  # samples that are drawn; None: one for each class
     frames: ClassVar[int]  # pictures in an animation of what it shows, at most
     shown: ClassVar[int] = 10_000  # samples in one picture, at most
+    rest: ClassVar[float] = 0.0  # what x is where there is nothing, such as silence
 
     @property
     @abstractmethod

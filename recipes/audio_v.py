@@ -7,7 +7,8 @@
 The network sees the code of a front end, which makes the sequence shorter: blocks of samples
 (patch), a Fourier transform (stft), a learned convolution (learned), or a lapped transform (mdct);
 docs/frontends.md compares them. Noise, loss and sampler stay with the waveform: it learns
-v = alpha eps - sigma x0 with alpha = cos(pi t / 2), sigma = sin(pi t / 2); 50 steps of DDIM.
+v = alpha eps - sigma x0 with alpha = cos(pi t / 2), sigma = sin(pi t / 2); 50 steps of
+SDE-DPM-Solver++(2M), spun.
 
 Several processes: `accelerate launch --multi_gpu --num_processes 2 recipes/audio_v.py`.
 """
@@ -59,7 +60,12 @@ def main(
         optimizer="muon",
         warmup=500,
         look_every=1600,
-        sampling=mmdiff.Sampling("ddim", 50, guidance=1.5 if data.conditions else None),
+        sampling=mmdiff.Sampling(
+            "dpmpp2msde",
+            50,
+            guidance=1.5 if data.conditions else None,
+            spin=codec.factor if codec.factor > 1 else 0,
+        ),
         seed=seed,
         made={"preset": "v", "frontend": frontend},
     )

@@ -25,8 +25,10 @@ MAY: dict[str, set[str]] = {
     "diffusion": {"schedules", "prediction", "objective", "told"},
     "solvers": {"schedules"},
     "steering": {"diffusion", "solvers"},
+    "posterior": {"diffusion"},
     "sampling": {"steering"},
     "picard": {"sampling"},
+    "restore": {"sampling", "posterior", "checkpoints"},
     "tensorfile": set(),
     "checkpoints": {"sampling", "tensorfile", "upgrade"},
     "upgrade": set(),
@@ -42,7 +44,7 @@ MAY: dict[str, set[str]] = {
     "metrics": {"image", "audio"},
 }
 CORE = ["schedules", "prediction", "noise", "conditions", "told", "diffusion", "solvers",
-        "steering", "sampling", "picard"]  # fmt: skip
+        "steering", "posterior", "sampling", "picard"]  # fmt: skip
 
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path != Path("__init__.py")]

@@ -1,4 +1,4 @@
-"""The Python in README.md and docs/python.md runs as it stands, on smaller numbers."""
+"""The Python in README.md and the guides runs as it stands, on smaller numbers."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def blocks(page: str) -> list[str]:
 
 
 README, PYTHON = blocks("README.md"), blocks("docs/python.md")
+RESTORE = blocks("docs/restore.md")
 
 
 def run(code: str, changes: dict[str, str] | None = None, scope: Any = None) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def pictures(folder: str) -> None:
 
 
 def test_every_block_is_run_here() -> None:
-    assert (len(README), len(PYTHON)) == (4, 4)
+    assert (len(README), len(PYTHON), len(RESTORE)) == (4, 4, 2)
     assert len((ROOT / "README.md").read_text().split()) <= 900
 
 
@@ -111,3 +112,17 @@ def test_ones_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_codecs() -> None:
     assert run(PYTHON[3])["x"].shape == (2, 1, 1000)
+
+
+def test_restoring() -> None:
+    few = {"count=4": "count=4, sampling=mmdiff.Sampling('dpmpp2msde', 3)"}
+    few["[:, ::2, ::2], 2"] = "[:, ::2, ::2], 2, sampling=mmdiff.Sampling('dpmpp2msde', 3)"
+    scope = run(RESTORE[0], few)
+    upper = scope["answers"][..., :14, :]
+    assert torch.equal(upper, scope["x"][:, :14].expand_as(upper))
+    assert scope["sharper"].shape == (1, 1, 28, 28)
+
+
+def test_restoring_with_physics_of_deepinv() -> None:
+    few = {"count=2": "count=2, sampling=mmdiff.Sampling('dpmpp2msde', 5)"}
+    assert run(RESTORE[1], few)["answers"].shape == (2, 1, 28, 28)

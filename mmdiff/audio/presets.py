@@ -59,7 +59,12 @@ def v(data: Data, frontend: str = FRONTEND, width: int = WIDTH, seed: int = 0) -
         optimizer="muon",
         warmup=500,
         look_every=1600,
-        sampling=Sampling("ddim", 50, guidance=1.5 if data.conditions else None),
+        sampling=Sampling(
+            "dpmpp2msde",
+            50,
+            guidance=1.5 if data.conditions else None,
+            spin=codec.factor if codec.factor > 1 else 0,
+        ),
         seed=seed,
         made={"preset": "v", "frontend": frontend, "width": width},
     )

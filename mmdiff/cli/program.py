@@ -13,6 +13,7 @@ from mmdiff import __version__
 from mmdiff.cli.evaluate import evaluate
 from mmdiff.cli.info import info
 from mmdiff.cli.plain import is_full, plain_warnings, sentence
+from mmdiff.cli.restore import restore
 from mmdiff.cli.sample import sample
 from mmdiff.cli.spectrogram import spectrogram
 from mmdiff.cli.train import train
@@ -23,9 +24,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Train diffusion models and sample from them.",
+    help="Train diffusion models, sample from them, and repair what is damaged.",
 )
-for command in (sample, train, evaluate, info, spectrogram):
+for command in (sample, restore, train, evaluate, info, spectrogram):
     app.command()(command)
 
 # What takes less memory, for those commands that have the option.

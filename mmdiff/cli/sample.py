@@ -106,6 +106,7 @@ def sample(
     from mmdiff.cli.writers import Writer
     from mmdiff.errors import UserError
     from mmdiff.notes import generated
+    from mmdiff.restore.tasks import noised
     from mmdiff.sampling import in_parts
 
     model = open_model(checkpoint, device)
@@ -131,7 +132,7 @@ def sample(
     note = generated("/".join(Path(checkpoint).with_suffix("").parts[-2:]), seed, sampling)
     how: dict[str, Any] = {**sampling.arguments(seed), **wanted.values}
     if vary is not None and given is not None:
-        how |= {"noise": _noised(model, given, wanted.count, strength, seed), "start": strength}
+        how |= {"noise": noised(model, given, wanted.count, strength, seed), "start": strength}
         note |= {"Variation of": vary.name, "Strength": f"{strength:g}"}
     steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0)))
     writer = Writer(destination, modality, shape, wanted, note, steps, overwrite)
@@ -147,19 +148,3 @@ def sample(
             writer.batch(x)
     writer.finish()
     print(f"wrote {destination.path}")
-
-
-def _noised(model: Any, x: Tensor, count: int, strength: float, seed: int) -> Tensor:
-    """`count` states at the time `strength` in which there is less and less of `x` [C, *spatial].
-
-    Their noise is that of as many samples without a file.
-    """
-    import torch
-
-    from mmdiff import noise
-
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        code = model.encode(x[None].to(device)).repeat(count, *[1] * x.ndim)
-        z = noise.normal(seed, torch.arange(count, device=device), -1, code.shape[1:])
-        return model.add_noise(code, torch.full((count,), strength, device=device), z)

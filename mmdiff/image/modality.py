@@ -27,6 +27,7 @@ class Pictures(Modality):
     batch = 256
     count = 64
     frames = 50
+    rest = -1.0  # black
 
     @property
     def data_range(self) -> tuple[float, float]:
