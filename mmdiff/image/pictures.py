@@ -1,4 +1,4 @@
-"""Pictures of images: grids, tables, the progress of a training, the reverse process.
+"""Pictures of images: grids, and tables with captions.
 
 Tensors come in as floats [B, C, H, W] on any device and in any precision; 1 channel is grey, 3 are
 RGB. A value beyond the data range is clipped, NaN is refused.
@@ -78,29 +78,6 @@ def grid(
     return page
 
 
-def progress_picture(
-    x0: Tensor, noised: Sequence[Tensor], denoised: Sequence[Tensor], times: Sequence[float]
-) -> Image.Image:
-    """What a model makes of test images at several noise levels.
-
-    For each image of `x0` [B, C, H, W]: itself at the left; beside it one row with the noised
-    images and below that one with their denoised estimates, a column for each of `times`.
-    """
-    if not len(noised) == len(denoised) == len(times):
-        raise ValueError(
-            f"{len(times)} times go with as many batches of noised and denoised images, "
-            f"not {len(noised)} and {len(denoised)}."
-        )
-    rows = zip(*(_images(x) for x in (*noised, *denoised)), strict=True)
-    captions = ["x0", *(f"t = {t:.3g}" for t in times)]
-    table = _Table(_images(x0)[0], captions, ("noised", "denoised"), len(x0))
-    for block, (clean, row) in enumerate(zip(_images(x0), rows, strict=True)):
-        table.paste(clean, block, 0.5, 0)
-        for index, image in enumerate(row):
-            table.paste(image, block, index // len(times), 1 + index % len(times))
-    return table.page
-
-
 def table(rows: Sequence[tuple[str, Tensor]], captions: Sequence[str] = ()) -> Image.Image:
     """A row for each (name, images [N, C, H, W]), and captions above the columns.
 
@@ -113,20 +90,26 @@ def table(rows: Sequence[tuple[str, Tensor]], captions: Sequence[str] = ()) -> I
     columns = max(map(len, images))
     if captions and len(captions) != columns:
         raise ValueError(f"{columns} columns have as many captions or none, not {len(captions)}.")
-    names = [name for name, _ in rows]
-    page = _Table(images[0][0], captions or [""] * columns, names, 1)
-    for row, line in enumerate(images):
+    sample = images[0][0]
+    font = ImageFont.load_default(_FONT_SIZE)
+    widest = max((math.ceil(font.getlength(caption)) for caption in captions), default=0)
+    beside = max(math.ceil(font.getlength(name)) for name, _ in rows)
+    width, height = max(sample.width, widest) + 2, sample.height + 2
+    left = _GAP + (beside + _GAP if beside else 0)
+    top = 2 * _GAP + _FONT_SIZE if any(captions) else _GAP
+    size = (left + columns * width + _GAP - 2, top + len(rows) * height + _GAP - 2)
+    page = Image.new(sample.mode, size, "white")
+    draw = ImageDraw.Draw(page)
+    ink = (_INK,) * len(page.getbands())
+    for column, caption in enumerate(captions):
+        middle = left + column * width + (width - 2) / 2
+        draw.text((middle, top - _GAP / 2), caption, ink, font, anchor="ms")
+    for row, ((name, _), line) in enumerate(zip(rows, images, strict=True)):
+        y = top + row * height
+        draw.text((left - _GAP, y + sample.height / 2), name, ink, font, anchor="rm")
         for column, image in enumerate(line):
-            page.paste(image, 0, row, column)
-    return page.page
-
-
-def reverse_process_picture(states: Sequence[tuple[str, Tensor]]) -> Image.Image:
-    """The way from noise to images: a column for each (caption, [B, C, H, W]), a row a sample."""
-    if not states:
-        raise ValueError("a reverse process needs at least one state.")
-    samples = zip(*(x for _, x in states), strict=True)
-    return table([("", torch.stack(way)) for way in samples], [caption for caption, _ in states])
+            page.paste(image, (left + column * width + (width - 2 - sample.width) // 2, y))
+    return page
 
 
 def _images(
@@ -142,38 +125,3 @@ def _columns(count: int) -> int:
     """The fewest columns, from a square to nearly twice as many, that leave no row unfilled."""
     square = math.ceil(math.sqrt(count))
     return next((n for n in range(square, 2 * square) if count % n == 0), square)
-
-
-class _Table:
-    """Blocks of rows of equally large images, captions above the columns and beside the rows."""
-
-    def __init__(
-        self, sample: Image.Image, columns: Sequence[str], rows: Sequence[str], blocks: int
-    ) -> None:
-        font = ImageFont.load_default(_FONT_SIZE)
-        widest = max(font.getlength(caption) for caption in columns)
-        self.width = max(sample.width, math.ceil(widest)) + 2
-        self.height = sample.height + 2
-        self.block = len(rows) * self.height + _GAP
-        self.indent = (self.width - 2 - sample.width) // 2
-        beside = max(math.ceil(font.getlength(caption)) for caption in rows)
-        self.left = _GAP + (beside + _GAP if beside else 0)
-        self.top = 2 * _GAP + _FONT_SIZE if any(columns) else _GAP
-        size = (
-            self.left + len(columns) * self.width + _GAP - 2,
-            self.top + blocks * self.block - 2,
-        )
-        self.page = Image.new(sample.mode, size, "white")
-        draw = ImageDraw.Draw(self.page)
-        ink = (_INK,) * len(self.page.getbands())
-        for column, caption in enumerate(columns):
-            x = self.left + column * self.width + (self.width - 2) / 2
-            draw.text((x, self.top - _GAP / 2), caption, ink, font, anchor="ms")
-        for block in range(blocks):
-            for row, caption in enumerate(rows):
-                y = self.top + block * self.block + row * self.height + sample.height / 2
-                draw.text((self.left - _GAP, y), caption, ink, font, anchor="rm")
-
-    def paste(self, image: Image.Image, block: int, row: float, column: int) -> None:
-        x = self.left + column * self.width + self.indent
-        self.page.paste(image, (x, self.top + block * self.block + round(row * self.height)))

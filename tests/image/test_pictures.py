@@ -14,8 +14,6 @@ from mmdiff.errors import UserError
 from mmdiff.image import pictures
 from mmdiff.image.pictures import (
     grid,
-    progress_picture,
-    reverse_process_picture,
     table,
     to_image,
     to_uint8,
@@ -96,54 +94,9 @@ def test_grid_layouts() -> None:
         grid(flat(0, 0))
 
 
-def test_progress_picture() -> None:
-    times = [0.1, 0.5, 1.0]
-    noised = [flat(level / 127.5 - 1) for level in (10, 20, 30)]
-    denoised = [flat(level / 127.5 - 1) for level in (110, 120, 130)]
-    pixels = np.asarray(progress_picture(flat(0.2), noised, denoised, times))
-    centres = {}  # within a pixel: captions, antialiased, have a few of any level
-    for level in (10, 20, 30, 110, 120, 130, 153):
-        rows, columns = (pixels == level).nonzero()
-        assert 56 * 56 <= len(rows) < 56 * 56 + 40
-        centres[level] = np.median(rows), np.median(columns)
-    for upper, lower in ((10, 110), (20, 120), (30, 130)):
-        assert centres[lower][0] - centres[upper][0] == pytest.approx(58, abs=1)
-        assert centres[lower][1] == pytest.approx(centres[upper][1], abs=1)
-        assert centres[153][0] == pytest.approx(centres[upper][0] + 29, abs=1)
-    assert centres[153][1] < centres[10][1] < centres[20][1] < centres[30][1]
-    with pytest.raises(ValueError, match="3 times go with"):
-        progress_picture(flat(0), noised[:2], denoised, times)
-
-
-def test_progress_picture_has_a_block_for_each_image() -> None:
-    x0 = torch.cat([flat(level / 127.5 - 1) for level in (20, 40, 60)])
-    pixels = np.asarray(progress_picture(x0, [x0], [x0], [0.5]))
-    centres = [np.median((pixels == level).nonzero()[0]) for level in (20, 40, 60)]
-    assert np.diff(centres).tolist() == pytest.approx([2 * 58 + 8] * 2, abs=1)
-    assert all((pixels == level).sum() >= 3 * 56 * 56 for level in (20, 40, 60))
-
-
-def test_progress_picture_in_colour() -> None:
-    page = progress_picture(flat(-1, 1, 3), [flat(1, 1, 3)], [flat(0, 1, 3)], [0.25])
-    assert page.mode == "RGB"
-
-
-def test_reverse_process_picture() -> None:
-    states = [(name, flat(level / 127.5 - 1, 3)) for name, level in (("start", 9), ("end", 99))]
-    page = reverse_process_picture(states)
-    pixels = np.asarray(page)
-    left, right = ((pixels == level).nonzero()[1] for level in (9, 99))
-    assert np.median(left) < np.median(right)
-    assert 3 * 56 * 56 <= len(left) < 3 * 56 * 56 + 40
-    assert (pixels[:24] < 200).any()  # captions
-    with pytest.raises(ValueError, match="at least one state"):
-        reverse_process_picture([])
-
-
 def test_wide_captions_do_not_overlap() -> None:
     """Each stays in its own column: the space between the columns is white all the way up."""
-    states = [(caption, flat(-1)) for caption in ("a long caption", "and one more")]
-    pixels = np.asarray(reverse_process_picture(states))
+    pixels = np.asarray(table([("", flat(-1, 2))], ("a long caption", "and one more")))
     blank = (pixels == 255).all(0)
     inked = np.flatnonzero(~blank)
     assert len(np.flatnonzero(np.diff(inked) > 1)) >= 1
