@@ -20,10 +20,11 @@ import pandas as pd
 import report_frontends as frontends
 import report_plots
 from report_frontends import Cells, Frame
+from report_restoration import restoration
 from rows import RESULTS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = (DOCS / "measured.md", DOCS / "frontends.md")
+PAGES = tuple(DOCS / f"{name}.md" for name in ("measured", "frontends", "sound_from_sound"))
 PLACE = re.compile(r"(<!-- table: ([^>]+) -->\n).*?(<!-- end -->)", re.S)
 NUMBER = re.compile(r"[-<> ]*\d")
 ABOUT = ["machine", "threads", "versions"]  # the columns that say what it was measured on
@@ -73,6 +74,33 @@ def speed(frame: Frame) -> list[Cells]:
     shares = {work: frame[f"{work}_times"] / frame["p"] for work in WORKS}
     return each({"front end": "{frontend}", "p": "{p}", **forms})(frame.assign(**shares))
 
+
+def spread(name: str, form: str) -> str:
+    """The format of a column with its interval."""
+    return f"{{{name}:{form}}} ({{{name}_low:{form}}} to {{{name}_high:{form}}})"
+
+
+def pairs(heads: list[str], **more: str) -> Make:
+    """Figures of pairs after the columns `heads`; `more` are further columns and their formats."""
+    figures = {
+        title: spread(name, form)
+        for name, (title, form) in {
+            "si_sdr": ("SI-SDR, dB", ".1f"), "spectral": ("log-spectral distance, dB", ".1f"),
+            "high": ("above 4 kHz, dB", ".1f"), "mel": ("log-mel distance, dB", ".2f"),
+            "pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "dnsmos": ("DNSMOS", ".2f"),
+        }.items()
+    }  # fmt: skip
+    columns = {**{head: f"{{{head}}}" for head in heads}, **figures, **more}
+
+    def make(frame: Frame) -> list[Cells]:
+        full = frame.dropna(axis=1, how="all")
+        known = {n: f for n, f in columns.items() if {*re.findall(r"{(\w+)", f)} <= {*full}}
+        return each(known)(full)
+
+    return make
+
+
+SPEED = {"times real time": "{times_real_time:,.1f}"}
 
 # By name: the file in `results/`, which rows of it (as `DataFrame.query` has it), what makes it.
 TABLES: dict[str, tuple[str, str, Make]] = {
@@ -124,6 +152,23 @@ TABLES: dict[str, tuple[str, str, Make]] = {
         for dataset in ("fsdd", "synthetic")
         for make in (frontends.quality, frontends.artefacts)
     },
+    "enhance": ("sound_from_sound", "task == 'enhance' and pesq > 0", pairs(["given", "method"])),
+    "enhance more": ("sound_from_sound", "given == '0 to 15 dB' and method != 'input'", each({
+        "method": "{method}", "SI-SDR, dB": spread("si_sdr_more", "+.1f"),
+        "PESQ": spread("pesq_more", "+.2f"), "ESTOI": spread("estoi_more", "+.3f"),
+        "DNSMOS": spread("dnsmos_more", "+.2f"), "times real time": "{times_real_time:,.1f}",
+    })),
+    **{
+        task: ("sound_from_sound", f"task == '{task}' and pesq > 0", pairs(["method"], **SPEED))
+        for task in ("upsample", "vocode")
+    },
+    "words": ("sound_from_sound", "words >= 0", each({
+        "task": "{task}", "method": "{method}", "word errors": spread("words", ".1%"),
+    })),
+    "conversions by calls": (
+        "sound_from_sound_calls", "", pairs(["task", "calls"], **SPEED),
+    ),
+    "restoration": ("restoration", "", restoration),
     "gpu": ("gpu", "", each({
         "batch": "{batch}", "network": "{variant}", "precision": "{precision}",
         "images/s": "{images_per_second:.0f}", "times the first": "{times_faster:.2f}",
@@ -144,13 +189,15 @@ def markdown(records: list[Cells]) -> str:
 
 
 def table(name: str) -> str:
-    """The table of that name, and below it what it was measured on; "" before it is measured."""
+    """The table of that name, and below it what it was measured on; "" before that is measured."""
     file, which, make = TABLES[name]
     path = RESULTS / f"{file}.csv"
     if not path.exists():
         return ""
     frame: Any = pd.read_csv(path)
     frame = frame.query(which) if which else frame
+    if frame.empty:
+        return ""
     machines = frame.reindex(columns=ABOUT).dropna(axis=1, how="all").drop_duplicates()
     if "threads" in machines:
         threads = machines["threads"].map("{:.0f} threads".format)

@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmdiff import audio, image, metrics, nn, restore, training
+    from mmdiff import audio, image, joint, metrics, nn, restore, training
     from mmdiff.checkpoints import Info, load, register, save
     from mmdiff.conditions import Class, Signal, Tokens, Vector
     from mmdiff.diffusion import Diffusion
     from mmdiff.errors import UserError
+    from mmdiff.joint import Joint
     from mmdiff.picard import picard
     from mmdiff.posterior import Posterior
     from mmdiff.recipe import Recipe
@@ -40,6 +41,7 @@ _HOME = {
     "Guidance": "steering",
     "Heun": "solvers",
     "Info": "checkpoints",
+    "Joint": "joint",
     "Known": "steering",
     "Linear": "schedules",
     "LinearBeta": "schedules",
@@ -61,7 +63,7 @@ _HOME = {
     "save": "checkpoints",
     "train": "training.train",
 }
-_PACKAGES = ("audio", "image", "metrics", "nn", "restore", "training")
+_PACKAGES = ("audio", "image", "joint", "metrics", "nn", "restore", "training")
 
 __all__ = [
     "DDIM",
@@ -76,6 +78,7 @@ __all__ = [
     "Guidance",
     "Heun",
     "Info",
+    "Joint",
     "Known",
     "Linear",
     "LinearBeta",
@@ -91,6 +94,7 @@ __all__ = [
     "Vector",
     "audio",
     "image",
+    "joint",
     "load",
     "metrics",
     "nn",

@@ -37,17 +37,33 @@ _HOMES = {
     "Vector": "conditions",
     "Info": "checkpoints",
     "Sampling": "sampling",
+    "Companded": "nn",
     "FrontEnd": "nn",
+    "Gated": "nn",
     "LearnedConv": "nn",
+    "Bridge": "nn",
     "MDCT": "nn",
     "Patch": "nn",
     "Raw": "nn",
+    "Residual": "nn",
     "STFT": "nn",
+    "Transformer": "nn",
     "UNet": "nn",
+    "Bundled": "joint",
+    "Joint": "joint",
+    "Packing": "joint",
+    "Shares": "joint",
+    "Together": "joint",
     "DiffUNet": "image.diffunet",
     "Pictures": "image.modality",
+    "PriorGrad": "audio.priorgrad",
     "Sound": "audio.modality",
+    "Mel": "audio.mel",
+    "Enhance": "audio.tasks",
+    "Upsample": "audio.tasks",
+    "Vocode": "audio.tasks",
     "UNetV0": "audio.unet_v0",
+    "Video": "video.modality",
 }
 _own: dict[str, type] = {}
 
@@ -75,6 +91,8 @@ class Info:
         sampling: how it is best sampled from.
         dataset: the name of what it was trained on.
         made: how: settings, steps, minutes, versions; anything JSON can hold.
+        task: what the model is for, where it makes one signal of another: an object that knows
+            what the model is told of a signal, such as `mmdiff.audio.Enhance`; or None.
     """
 
     shape: tuple[int, ...]
@@ -82,6 +100,7 @@ class Info:
     sampling: Sampling = field(default_factory=Sampling)
     dataset: str = ""
     made: dict[str, Any] = field(default_factory=dict)
+    task: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))

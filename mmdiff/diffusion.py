@@ -17,7 +17,7 @@ from mmdiff.prediction import Prediction, Weighting
 from mmdiff.schedules import Schedule, exact
 from mmdiff.told import NOTHING, Told, tell
 
-Times = Literal["uniform", "logit_normal"]
+Times = Literal["uniform", "logit_normal", "late"]
 
 LEVELS = tuple((i + 0.5) / 8 for i in range(8))  # times that validation looks at
 
@@ -27,6 +27,10 @@ class Codec(Protocol):
 
     Inside a network (`mmdiff.nn.FrontEnd`) noise, loss and sampler stay with the signal; around a
     model (`Diffusion(codec=)`) they work on the code.
+
+    Around a model, a codec may code x by what is known of it: `given` names the conditions that
+    `encode(x, **given)` and `decode(z, spatial, **given)` take, and `inner` is the codec that
+    signals among the conditions pass.
     """
 
     factor: int  # positions of x, on each axis, for one of the code
@@ -86,9 +90,11 @@ class Diffusion(Objective):
             `conditions`, see `mmdiff.conditions`.
         schedule: x_t = alpha(t) x0 + sigma(t) eps.
         prediction: what the backbone's output means, "eps", "x0", "v" or "flow".
-        weighting: "uniform" or "min_snr", see `prediction.loss_weight`.
+        weighting: "uniform", "min_snr" or "v", see `prediction.loss_weight`.
         times: how training draws noise levels: at "uniform" times, or "logit_normal", which leaves
-            out most of those that are almost clean or almost noise (Esser et al. 2024).
+            out most of those that are almost clean or almost noise (Esser et al. 2024), or "late",
+            where half lie beyond t = 3/4: of a signal that conditions tell nearly all of, the first
+            steps make the most.
         hide: how often training tells a sample nothing, for classifier-free guidance.
         codec: the model works on the code of x, each channel of it at mean 0 and deviation 1.
         conditions: what the model is told, where the codec makes other things of it than the
@@ -152,16 +158,31 @@ class Diffusion(Objective):
             "conditions": self.conditions,
         }
 
-    def encode(self, x: Tensor) -> Tensor:
-        """What the model works on: `x` [B, C, *spatial] itself, or its code."""
-        return x if self.codec is None else (self.codec.encode(x) - self.mean) / self.deviation
+    def encode(self, x: Tensor, **told: Tensor) -> Tensor:
+        """What the model works on: `x` [B, C, *spatial] itself, or its code.
 
-    def decode(self, z: Tensor, spatial: Sequence[int]) -> Tensor:
+        Of what the whole model is `told`, this uses what the codec is given.
+        """
+        return x if self.codec is None else (self._code(x, told) - self.mean) / self.deviation
+
+    def decode(self, z: Tensor, spatial: Sequence[int], **told: Tensor) -> Tensor:
         """Back from `encode` to [B, C, *spatial]."""
         if self.codec is None:
             return z
-        x: Tensor = self.codec.decode(z * self.deviation + self.mean, spatial)
+        z = z * self.deviation + self.mean
+        x: Tensor = self.codec.decode(z, spatial, **self._coded_by(told))
         return x
+
+    def _code(self, x: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+        code: Tensor = self.codec.encode(x, **self._coded_by(told))
+        return code
+
+    def _coded_by(self, told: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        given: Sequence[str] = getattr(self.codec, "given", ())
+        for name in given:
+            if name not in told:
+                raise ValueError(f"this model works on what it is told: pass {name}=.")
+        return {name: told[name] for name in given}
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name in ("mean", "deviation"):  # of as many channels as the code has
@@ -173,7 +194,7 @@ class Diffusion(Objective):
     def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
         """Measure mean and deviation of each channel of the code, before training begins."""
         if self.codec is not None:
-            codes = torch.cat([self.codec.encode(batch["x"]).float() for batch in batches])
+            codes = torch.cat([self._code(batch["x"], batch).float() for batch in batches])
             axes = [0, *range(2, codes.ndim)]
             self.mean = codes.mean(axes, keepdim=True)
             self.deviation = codes.std(axes, keepdim=True).clamp(min=1e-6)
@@ -185,11 +206,12 @@ class Diffusion(Objective):
         device: torch.device,
         sides: Sequence[int] | None = None,
     ) -> Told:
-        """What the backbone is told of `count` samples where the model is told `given`, checked.
+        """What the model is told of `count` samples, checked: `given`, values by name.
 
-        Signals must go along with x of `sides`, if these are known.
+        Signals must go along with x of `sides`, if these are known. The backbone is told
+        `encoded(model.codec)` of it.
         """
-        return tell(self.conditions, count, given, sides).to(device).encoded(self.codec)
+        return tell(self.conditions, count, given, sides).to(device)
 
     def add_noise(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = alpha x0 + sigma eps of `x0` [B, ...] at `t` [B]."""
@@ -204,7 +226,7 @@ class Diffusion(Objective):
             draws: all that is random.
         """
         x0, told = self._given(batch)
-        t = self._times(draws.times())
+        t = self.training_times(draws.times())
         return self.loss_at(x0, t, draws.normal(x0), told.hidden(draws.chosen(self.hide)))
 
     def losses(self, batch: Mapping[str, Tensor], draws: Draws) -> dict[float, Tensor]:
@@ -218,17 +240,21 @@ class Diffusion(Objective):
 
     def _given(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Told]:
         values = {name: batch[name] for name in self.conditions if name in batch}
-        return self.encode(batch["x"]), Told(self.conditions, values).encoded(self.codec)
+        return self.encode(batch["x"], **values), Told(self.conditions, values).encoded(self.codec)
 
     def loss_at(self, x0: Tensor, t: Tensor, noise: Tensor, told: Told = NOTHING) -> Tensor:
         """The weighted mean squared error w |out - (a x0 + b eps)|^2 at `t` [B], a scalar."""
+        output = self._ask(self.add_noise(x0, t, noise).to(x0.dtype), t, told)
+        return self.errors(output, x0, t, noise).mean()
+
+    def errors(self, output: Tensor, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """What `loss_at` is the mean of, [B]: the weighted errors of what the backbone said."""
         levels = self.schedule(t)
         alpha, sigma = (expand(value, x0) for value in levels)
         target = pred.from_x0_eps(self.prediction, x0, noise, alpha, sigma)
-        output = self._ask((alpha * x0 + sigma * noise).to(x0.dtype), t, told)
         wide = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         error = (output.to(wide) - target.to(wide)).square().flatten(1).mean(1)
-        return (pred.loss_weight(self.weighting, self.prediction, *levels).to(wide) * error).mean()
+        return pred.loss_weight(self.weighting, self.prediction, *levels).to(wide) * error
 
     def denoise(self, x_t: Tensor, t: Tensor, **conditions: Any) -> Denoised:
         """Estimates of x0 and eps from `x_t` [B, C, *spatial] at `t` [B], in the dtype of `x_t`.
@@ -237,7 +263,7 @@ class Diffusion(Objective):
         """
         wide = torch.promote_types(x_t.dtype, torch.float32)
         sides = x_t.shape[2:] if self.codec is None else None
-        told = self.tell(len(x_t), conditions, x_t.device, sides)
+        told = self.tell(len(x_t), conditions, x_t.device, sides).encoded(self.codec)
         output = self._ask(x_t, t.to(wide), told).to(wide)
         alpha, sigma = (expand(value, x_t) for value in self.schedule(t.to(wide)))
         x0, eps = pred.to_x0_eps(self.prediction, output, x_t.to(wide), alpha, sigma)
@@ -255,10 +281,12 @@ class Diffusion(Objective):
         output: Tensor = self.backbone(x_t, t, **told.values)
         return output
 
-    def _times(self, u: Tensor) -> Tensor:
+    def training_times(self, u: Tensor) -> Tensor:
         """`u` [B], uniform in [0, 1) -> the times at which to train."""
         if self.times == "uniform":
             return self.schedule.training_time(u)
+        if self.times == "late":
+            return self.schedule.training_time(1 - (1 - u).square())
         # The sigmoid of a normal number on `Trigonometric`: the same log-SNRs on any schedule.
         t = torch.special.ndtri(u.to(exact(u.device)).clamp(min=2**-24)).sigmoid()
         log_snr = -2 * torch.tan(torch.pi / 2 * t).log()

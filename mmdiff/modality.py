@@ -82,6 +82,11 @@ class Modality(ABC):
     def presets(cls) -> Mapping[str, Any]:
         """Functions by name, the usual one first, from a data set (and options) to a `Recipe`."""
 
+    @classmethod
+    def tasks(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Such presets for each task that its data sets can be opened for, such as enhancing."""
+        return {}
+
     @abstractmethod
     def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:
         """A file as x of a model of such a shape; of a signal of any length all that there is."""
@@ -119,17 +124,22 @@ class Modality(ABC):
 
 def known() -> tuple[type[Modality], ...]:
     """All modalities that come with the library, of which nothing is imported before."""
-    homes = {"image": "Pictures", "audio": "Sound"}
+    homes = {"image": "Pictures", "audio": "Sound", "video": "Video"}
     return tuple(getattr(import_module(f"mmdiff.{home}.modality"), homes[home]) for home in homes)
 
 
+def presets_of(modality: type[Modality], task: str | None) -> Mapping[str, Any]:
+    """The presets for a task, or where no task, or an unknown one, is named, the others."""
+    return modality.tasks().get(task or "") or modality.presets()
+
+
 def recipe_of(modality: type[Modality], preset: str | None, data: Data, **options: Any) -> Recipe:
-    """The recipe that a preset (the usual one if None) makes for `data`.
+    """The recipe that a preset (the usual one if None) makes for `data`, and for its task.
 
     Raises:
         ValueError: an unknown preset.
     """
-    presets = modality.presets()
+    presets = presets_of(modality, getattr(getattr(data, "task", None), "name", None))
     name = next(iter(presets)) if preset is None else preset
     if name not in presets:
         raise ValueError(f"unknown preset {name!r}; of {modality.title} {', '.join(presets)}.")

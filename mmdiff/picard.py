@@ -45,7 +45,8 @@ def picard(
         raise ValueError(f"picard needs a deterministic solver such as DDIM, not {solver}.")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be above 0, not {tolerance}.")
-    x, dtype, told = prepare(model, shape, seed, noise, first, conditions)
+    x, dtype, given = prepare(model, shape, seed, noise, first, conditions)
+    told = given.encoded(model.codec)
     estimate = steered(model, dtype, told, guidance, clip)
     table = _recursion(plan).to(x)
     levels = torch.tensor([row.asked for row in plan.rows], dtype=x.dtype, device=x.device)
@@ -70,7 +71,7 @@ def picard(
         before, states = states, torch.tensordot(table, torch.cat((x[None], estimates)), 1)
         settled = bool((states - before).abs().max() <= tolerance)
         rounds += 1
-    return model.decode(states[-1].to(dtype), tuple(shape)[2:]), rounds
+    return model.decode(states[-1].to(dtype), tuple(shape)[2:], **given.values), rounds
 
 
 def _recursion(plan: Plan) -> Tensor:

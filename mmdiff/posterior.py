@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmdiff.diffusion import At, Estimate, expand
 
 Operator = Callable[[Tensor], Tensor]
+# What an estimate lacks of the measurement, the variance of its noise, A and its adjoint.
+Measured = tuple[Tensor, float | Tensor, Operator, Operator]
 
 # Below this alpha an estimate hardly depends on x_t, and the division by alpha would multiply the
 # errors of the network's Jacobian: V = r^2 I serves as well there, and cannot diverge.
 LEAST_ALPHA = 0.1
 SIMPLE_ROUNDS = 10  # conjugate-gradient steps where V = r^2 I; they do not ask the network
 _TINY = 1e-30
+_GOLDEN = (5**0.5 - 1) / 2
+_LEAST_NARROWED = 1e-6  # where all of the normal is beyond the level, nothing is measured
 
 
 @dataclass(frozen=True)
@@ -90,20 +96,36 @@ class Posterior:
 
             # An operator is no network: autocast would round what it measures.
             with torch.autocast(x.device.type, enabled=False):
-                error, forward, adjoint = self._linearised(x0)
+
+                def simply(u: Tensor) -> Tensor:
+                    return u * simple
+
+                likely = covary if gradients else simply
+                error, noise, forward, adjoint = self._measured(x0, likely)
 
                 def spread(v: Tensor, covary: Operator) -> Tensor:
-                    return self.sigma**2 * v + forward(covary(adjoint(v)))
+                    return noise * v + forward(covary(adjoint(v)))
 
-                def simply(b: Tensor) -> Tensor:
-                    return self._solve(lambda v: spread(v, lambda u: u * simple), b, SIMPLE_ROUNDS)
+                def precondition(b: Tensor) -> Tensor:
+                    return self._solve(
+                        lambda v: spread(v, simply), b, noise, SIMPLE_ROUNDS,
+                        lambda v: v / (noise + simple),
+                    )  # fmt: skip
 
-                if not gradients:
-                    return x0 + simple * adjoint(simply(error))
-                found = self._solve(lambda v: spread(v, covary), error, self.rounds, simply)
-                return x0 + covary(adjoint(found))
+                if gradients:
+                    found = self._solve(
+                        lambda v: spread(v, covary), error, noise, self.rounds, precondition
+                    )
+                else:
+                    found = precondition(error)
+                return x0 + likely(adjoint(found))
 
         return posterior
+
+    def _measured(self, x0: Tensor, covary: Operator) -> Measured:
+        """What is known of an estimate `x0`, whose covariance `covary` applies."""
+        error, forward, adjoint = self._linearised(x0)
+        return error, self.sigma**2, forward, adjoint
 
     def _linearised(self, x0: Tensor) -> tuple[Tensor, Operator, Operator]:
         """y - A(x0), and A and its adjoint, or those of its Jacobian at `x0`."""
@@ -126,11 +148,16 @@ class Posterior:
         return y - measured, push, lambda v: pull(v)[0]
 
     def _solve(
-        self, operator: Operator, b: Tensor, rounds: int, precondition: Operator = torch.clone
+        self,
+        operator: Operator,
+        b: Tensor,
+        noise: float | Tensor,
+        rounds: int,
+        precondition: Operator,
     ) -> Tensor:
         """About operator^-1 b [B, ...] by conjugate gradients, for each sample on its own.
 
-        The operator is at least sigma^2 I; a network's Jacobian may break that, and no step is
+        The operator is at least `noise`; a network's Jacobian may break that, and no step is
         longer than it allows. Polak and Ribière's direction, never below 0, bears an inexact
         preconditioner. What is solved already is left as it is.
         """
@@ -139,7 +166,7 @@ class Posterior:
         rz = _dot(r, z)
         for _ in range(rounds):
             q = operator(p)
-            curvature = torch.maximum(_dot(p, q), self.sigma**2 * _dot(p, p))
+            curvature = torch.maximum(_dot(p, q), _dot(p, noise * p))
             # r . z is p . r but for rounding, by which it would be a step of any length at the end.
             step = _dot(p, r) / curvature.clamp(min=_TINY)
             x = x + step * p
@@ -155,22 +182,64 @@ def clipped(
 ) -> Posterior:
     """The posterior of a signal that was clipped to [-level, level]; see `Posterior`.
 
-    Where |y| < level it is x0 with some noise. Elsewhere x0 is beyond the level, on the side of y,
-    and only an estimate that falls short is drawn there, to the level and no further: what lies far
-    beyond it comes out too small.
+    Where |y| < level it is x0 + sigma n. Elsewhere x0 + sigma n is beyond the level, on the side of
+    y: with the normal distribution of the estimate, that is a truncated normal one, whose mean and
+    variance the normal measurement has that stands for it (Minka 2001). It is exact where nothing
+    correlates. All positions of a peak have the variance of its middle, which one pass backward
+    more finds at each step.
 
     Raises:
         ValueError: a level that is not above 0, and as `Posterior`.
     """
     if not level > 0:
         raise ValueError(f"level must be above 0, not {level}.")
-    y = y.clamp(-level, level)
+    return _Clipped(y.clamp(-level, level), _Whole, sigma, rounds, gradients, level)
 
-    def clip(x: Tensor) -> Tensor:
-        above = torch.where(y >= level, x.clamp(max=level), x)
-        return torch.where(y <= -level, x.clamp(min=-level), above)
 
-    return Posterior(y, clip, sigma, rounds, gradients)
+class _Whole:
+    """All of x is measured."""
+
+    @staticmethod
+    def A(x: Tensor) -> Tensor:  # noqa: N802
+        return x
+
+    A_adjoint = A
+
+
+@dataclass(frozen=True)
+class _Clipped(Posterior):
+    level: float = 1.0
+
+    def _measured(self, x0: Tensor, covary: Operator) -> Measured:
+        error, noise, forward, adjoint = super()._measured(x0, covary)
+        side = torch.where(self.y.abs() >= self.level, self.y.sign(), 0.0).to(error.dtype)
+        middle, place = _middles(side), torch.arange(side.shape[-1], device=side.device)
+        # Among others of random signs, each middle finds its own variance.
+        sign = torch.where(place * _GOLDEN % 1 < 0.5, -1.0, 1.0).to(error.dtype)
+        probe = torch.where((side != 0) & (place == middle), sign, 0.0).expand_as(error)
+        own = (probe * forward(covary(adjoint(probe)))).clamp(min=0)
+        variance = own.gather(-1, middle.expand_as(error)) + noise
+        deviation = variance.clamp(min=_TINY).sqrt()
+        # From the estimate to the level in deviations, and the hazard rate of the normal there.
+        short = side * error / deviation
+        hazard = math.sqrt(2 / math.pi) / torch.special.erfcx(short / math.sqrt(2))
+        beyond = (hazard - short).clamp(min=_TINY)
+        narrowed = (hazard * beyond).clamp(_LEAST_NARROWED, 1)
+        return (
+            torch.where(side == 0, error, side * deviation * hazard / narrowed),
+            torch.where(side == 0, noise, variance * (1 - narrowed) / narrowed + noise),
+            forward,
+            adjoint,
+        )
+
+
+def _middles(side: Tensor) -> Tensor:
+    """The middle of the run of equal numbers that each position [..., L] is in, int64."""
+    place = torch.arange(side.shape[-1], device=side.device).expand(side.shape)
+    turns = F.pad(side[..., 1:] != side[..., :-1], (1, 1), value=True)
+    first = torch.where(turns[..., :-1], place, 0).cummax(-1).values
+    last = torch.where(turns[..., 1:], place, side.shape[-1]).flip(-1).cummin(-1).values.flip(-1)
+    return (first + last) // 2
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

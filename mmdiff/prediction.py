@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 Prediction = Literal["eps", "x0", "v", "flow"]
-Weighting = Literal["uniform", "min_snr"]
+Weighting = Literal["uniform", "min_snr", "v"]
 
 PREDICTIONS: tuple[str, ...] = get_args(Prediction)
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
@@ -80,14 +80,22 @@ def loss_weight(
     """The weight of a sample's mean squared error, in the units of what the network predicts.
 
     "uniform" weighs the network's own output evenly: DDPM's L_simple, when that is eps. "min_snr"
-    weighs the error of x0 by min(SNR, 5), whatever is predicted (Hang et al. 2023); with
-    SNR = (alpha / sigma)^2 and d / sigma = b alpha / sigma - a it is min(SNR, 5) (sigma / d)^2.
+    weighs the error of x0 by min(SNR, 5), whatever is predicted (Hang et al. 2023). "v" weighs the
+    error of v evenly, whatever is predicted: Li & He 2025 train so a transformer that predicts x0.
+
+    The error of x0 is (sigma / d)^2 times that of the output, with d / sigma = b alpha / sigma - a
+    and SNR = (alpha / sigma)^2; that of v is its own (d / sigma)^2 times that of x0.
     """
     ratio = (alpha / sigma).clamp(max=_CLEANEST)
     if weighting == "uniform":
         return ratio.new_ones(ratio.shape)
-    a, b = LINES[prediction](alpha, sigma)
-    return ratio.square().clamp(max=MIN_SNR_GAMMA) / (b * ratio - a) ** 2
+
+    def of_x0(name: Prediction) -> Tensor:
+        a, b = LINES[name](alpha, sigma)
+        return (b * ratio - a) ** 2
+
+    wanted = of_x0("v") if weighting == "v" else ratio.square().clamp(max=MIN_SNR_GAMMA)
+    return wanted / of_x0(prediction)
 
 
 def check(prediction: str, weighting: str = "uniform") -> None:

@@ -1,15 +1,19 @@
-"""PNG and GIF files that say how they were made."""
+"""Pictures and animations, as files that say how they were made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from PIL.Image import Image
+from PIL.ExifTags import Base
+from PIL.Image import Exif, Image
 from PIL.PngImagePlugin import PngInfo
 
 from mmdiff.errors import UserError
 from mmdiff.files import written_aside
+
+ANIMATED = (".gif", ".webp", ".apng")
 
 
 def save_png(image: Image, path: Path | str, note: Mapping[str, str] | None = None) -> None:
@@ -18,10 +22,8 @@ def save_png(image: Image, path: Path | str, note: Mapping[str, str] | None = No
     Raises:
         UserError: the file cannot be written.
     """
-    info = PngInfo()
-    for key, value in (note or {}).items():
-        info.add_text(key, value)
-    _write(Path(path), lambda aside: image.save(aside, "PNG", pnginfo=info, optimize=True))
+    chunks = _chunks(note or {})
+    _write(Path(path), lambda aside: image.save(aside, "PNG", pnginfo=chunks, optimize=True))
 
 
 def save_gif(
@@ -31,27 +33,77 @@ def save_gif(
     note: Mapping[str, str] | None = None,
     hold: int = 2000,
 ) -> None:
-    """Write an endless animation whose comment is `note`; a whole file or none.
+    """Write an endless GIF, see `save_animation`.
+
+    Args:
+        milliseconds: how long a frame stays, in steps of 10.
+        hold: how long the last one stays.
+    """
+    save_animation(frames, path, [milliseconds] * (len(frames) - 1) + [hold], note)
+
+
+def save_animation(
+    frames: Sequence[Image],
+    path: Path | str,
+    milliseconds: Sequence[int],
+    note: Mapping[str, str] | None = None,
+) -> None:
+    """Write an endless animation of one of `ANIMATED`; a whole file or none.
 
     Args:
         frames: images of one size.
-        milliseconds: how long a frame stays, in steps of 10.
-        hold: how long the last one stays.
+        path: says by its suffix which kind of file: GIF of at most 256 colours, or WebP or APNG
+            without a loss.
+        milliseconds: how long each frame stays; in steps of 10 in a GIF.
+        note: a GIF's comment, a WebP's EXIF description, or an APNG's text chunks.
 
     Raises:
         UserError: the file cannot be written.
+        ValueError: no frames, or a suffix of another kind.
     """
+    path = Path(path)
     if not frames:
         raise ValueError("an animation needs at least one frame.")
     first, *others = frames
-    options = {
+    options: dict[str, Any] = {
         "save_all": True,
         "append_images": others,
-        "duration": [milliseconds] * len(others) + [hold],
+        "duration": list(milliseconds),
         "loop": 0,
-        "comment": "\n".join(f"{key}: {value}" for key, value in (note or {}).items()).encode(),
+        **_said(path.suffix.lower(), note or {}),
     }
-    _write(Path(path), lambda aside: first.save(aside, "GIF", **options))
+    _write(path, lambda aside: first.save(aside, **options))
+
+
+def in_one(note: Mapping[str, str]) -> str:
+    """All entries of a note in one text, a line each."""
+    return "\n".join(f"{key}: {value}" for key, value in note.items())
+
+
+def _said(suffix: str, note: Mapping[str, str]) -> dict[str, Any]:
+    """What Pillow is told for a kind of file that says `note`."""
+    if suffix == ".gif":
+        return {"format": "GIF", "comment": in_one(note).encode()}
+    if suffix == ".webp":
+        exif = Exif()
+        exif[Base.ImageDescription] = in_one(note)
+        return {"format": "WEBP", "lossless": True, "exif": exif}
+    if suffix == ".apng":
+        return {"format": "PNG", "pnginfo": _chunks(note)}
+    raise ValueError(f"animations are {', '.join(ANIMATED)}, not {suffix or 'without a suffix'}.")
+
+
+def _chunks(note: Mapping[str, str]) -> PngInfo:
+    info = PngInfo()
+    for key, value in note.items():
+        info.add_text(key, value)
+    return info
+
+
+def unwritable(path: Path | str, error: Exception) -> UserError:
+    """What to raise where `path` cannot be written."""
+    why = getattr(error, "strerror", None) or error
+    return UserError(f"{path} cannot be written ({why}): make room, or choose another place.")
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:
@@ -59,7 +111,4 @@ def _write(path: Path, save: Callable[[Path], None]) -> None:
         with written_aside(path) as aside:
             save(aside)
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): make room, or choose another "
-            "place."
-        ) from error
+        raise unwritable(path, error) from error

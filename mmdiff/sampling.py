@@ -113,9 +113,11 @@ def sample(
     if start < 1 and noise is None:
         raise ValueError(f"to start at {start}, pass the state there as noise=.")
     plan = solver.plan(model.schedule, start)
-    x, dtype, told = prepare(model, shape, seed, noise, first, conditions)
+    x, dtype, given = prepare(model, shape, seed, noise, first, conditions)
+    told = given.encoded(model.codec)
     estimate = steered(model, dtype, told, guidance, clip, steer)
-    return model.decode(run(plan, estimate, x, seed, first, on_step, told).to(dtype), shape[2:])
+    z = run(plan, estimate, x, seed, first, on_step, told).to(dtype)
+    return model.decode(z, shape[2:], **given.values)
 
 
 def in_parts(
@@ -174,7 +176,7 @@ def prepare(
     first: int,
     conditions: dict[str, Any],
 ) -> tuple[Tensor, torch.dtype, Told]:
-    """The initial state in float32 or wider, the dtype asked for, the conditions on its device."""
+    """The initial state in float32 or wider, the dtype asked for, what the model is told."""
     shape = tuple(shape)
     if len(shape) < 2 or min(shape) < 1:
         raise ValueError(f"shape must be all of [batch, channels, *spatial], not {list(shape)}.")
@@ -186,10 +188,12 @@ def prepare(
         )
     sides = shape[2:]
     home = next(model.parameters(), torch.empty(0) if noise is None else noise)
-    if model.codec is not None:
-        with torch.no_grad():
-            code = model.encode(torch.zeros(1, *shape[1:], device=home.device))
-        shape = (shape[0], *code.shape[1:])
+    with torch.no_grad():
+        told = model.tell(shape[0], conditions, home.device, sides)
+        if model.codec is not None:
+            one = {name: value[:1] for name, value in told.values.items()}
+            code = model.encode(torch.zeros(1, *shape[1:], device=home.device), **one)
+            shape = (shape[0], *code.shape[1:])
     if noise is None:
         dtype = home.dtype
         ids = torch.arange(first, first + shape[0], device=home.device)
@@ -200,8 +204,6 @@ def prepare(
             raise ValueError(f"noise has shape {list(noise.shape)}, not {list(shape)} as asked.")
         if noise.device != home.device:
             raise ValueError(f"noise is on {noise.device}, and the model on {home.device}.")
-    with torch.no_grad():
-        told = model.tell(shape[0], conditions, noise.device, sides)
     return noise.to(torch.promote_types(dtype, torch.float32)), dtype, told
 
 

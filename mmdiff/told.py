@@ -47,6 +47,7 @@ class Told:
         """What a backbone behind `codec` (None is none) is told."""
         if codec is None:
             return self
+        codec = getattr(codec, "inner", codec)
         values = self._each(lambda name, value: self.kinds[name].encode(value, codec)).values
         return Told({name: kind.inside(codec) for name, kind in self.kinds.items()}, values)
 

@@ -41,8 +41,10 @@ def main(
     seed: int = 0,
 ) -> None:
     """Train on sound, listen to it on the way, and draw samples at the end."""
-    how = {"sample_rate": sample_rate, "seconds": seconds}
-    data, held_out = (Sound.open(dataset, split, data_dir, **how) for split in ("train", "test"))
+    data, held_out = (
+        Sound.open(dataset, split, data_dir, sample_rate=sample_rate, seconds=seconds)
+        for split in ("train", "test")
+    )
     torch.manual_seed(seed)
     codec = parse(frontend)  # x [B, C, L] -> [B, channels(C), about L / factor], and back
     channels = codec.channels(data.shape[0])

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+from mmdiff.audio import sound
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -93,9 +96,26 @@ def test_audio_sampling(tmp_path: Path) -> None:
     assert [row["seconds"] for row in found["audio_memory"]] == ["1.0"]
 
 
+def test_restoration(tmp_path: Path, data_dir: Path) -> None:
+    options = (f"--data-dir={data_dir}", "--only", "deblur 1.5", "declip at 0.2")
+    rows = quick(tmp_path, "restoration.py", *options)["restoration"]
+    assert [row["method"] for row in rows] == [
+        "mmdiff", "as given", "Wiener", "DiffPIR", "DDRM", "DPS", "PiGDM", "moment matching",
+        "mmdiff", "as given", "cubic peaks", "DPS",
+    ]  # fmt: skip
+    ours, given = rows[0], rows[1]
+    assert float(ours["one"]) > float(given["one"])
+
+
 def test_digits_per_hour(tmp_path: Path, data_dir: Path) -> None:
     (row,) = quick(tmp_path, "digits_per_hour.py", f"--data-dir={data_dir}")["digits_per_hour"]
     assert (row["network"], row["steps"], row["calls"]) == ("a-unet", "1", "25")
+
+
+def test_backbones(tmp_path: Path, data_dir: Path) -> None:
+    found = quick(tmp_path, "backbones.py", "--tasks", "digits", f"--data-dir={data_dir}")
+    assert [row["backbone"] for row in found["backbones"]] == ["U-Net", "transformer"]
+    assert [row["shape"] for row in found["backbones_cost"]] == ["1x28x28"] * 2
 
 
 def test_reliability(tmp_path: Path, data_dir: Path) -> None:
@@ -146,3 +166,25 @@ def test_scripts_leave_the_results_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert rows.parse(rows.parser("")).out == rows.QUICK
     monkeypatch.setattr(sys, "argv", ["script.py"])
     assert rows.parse(rows.parser("")).out == rows.RESULTS
+
+
+def test_sound_from_sound(tmp_path: Path) -> None:
+    """Peers alone, on noise in place of voices."""
+    for judge in ("pesq", "pystoi", "speechmos", "noisereduce", "pyroomacoustics"):
+        pytest.importorskip(judge)
+    for folder in ("voices/it", "voices/ru", "noises"):
+        (tmp_path / folder).mkdir(parents=True)
+        sound.write(tmp_path / folder / "a.wav", 0.1 * torch.randn(1, 33_000).clamp(-3, 3), 16_000)
+    folders = [str(tmp_path / name) for name in ("voices", "noises")]
+    rows = quick(tmp_path, "sound_from_sound.py", *folders)["sound_from_sound"]
+    found = {(row["given"], row["method"]): row for row in rows}
+    assert {given for given, _ in found} == {
+        "0 dB", "5 dB", "10 dB", "15 dB", "0 to 15 dB", "room, 15 dB", "clean", "8 kHz",
+        "80 mel bands",
+    }  # fmt: skip
+    for decibels in (0, 5, 10, 15):
+        row = found[f"{decibels} dB", "input"]
+        assert float(row["si_sdr"]) == pytest.approx(decibels, abs=0.5)
+        assert float(row["si_sdr_more"]) == 0
+    assert float(found["clean", "input"]["si_sdr"]) == 60
+    assert float(found["8 kHz", "soxr"]["high"]) > float(found["8 kHz", "soxr"]["spectral"])

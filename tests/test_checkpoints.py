@@ -304,7 +304,7 @@ def test_a_newer_format_is_named(saved: Path) -> None:
     assert f"has format {tensorfile.FORMAT + 1}, this mmdiff reads {tensorfile.FORMAT}" in sentence
 
 
-@pytest.mark.parametrize("name", ["Transformer", "os.system", "Stage", "__init__"])
+@pytest.mark.parametrize("name", ["Mamba", "os.system", "Stage", "__init__"])
 def test_only_known_classes_are_built(saved: Path, name: str) -> None:
     _, description = tensorfile.read(saved)
     description["model"]["backbone"]["type"] = name

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import mmdiff
 from mmdiff import prediction as pred
+from mmdiff.conditions import Signal
 from mmdiff.diffusion import LEVELS, At, Diffusion, expand
-from mmdiff.nn import MDCT, Patch, UNet
+from mmdiff.nn import MDCT, Patch, Residual, UNet
 from mmdiff.noise import Draws
 from mmdiff.prediction import Prediction, Weighting
 from mmdiff.schedules import Cosine, Linear, LinearBeta, Schedule, Trigonometric
@@ -296,3 +297,42 @@ def test_a_compiled_backbone_is_saved_as_what_was_compiled(tmp_path: Path) -> No
     loaded = mmdiff.load(tmp_path / "model.safetensors")
     for name, weight in plain.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weight)
+
+
+class Listening(Ideal):
+    """As `Ideal`, and it keeps what it was told."""
+
+    conditions = {"source": Signal(4)}  # noqa: RUF012
+
+    def forward(self, x: Tensor, t: Tensor, source: Tensor) -> Tensor:  # type: ignore[override]
+        self.heard = source
+        return super().forward(x, t)
+
+
+def test_a_codec_is_given_what_the_model_is_told() -> None:
+    """Of x = source + what is normal in the code, mean and deviation of the rest are measured, and
+    a sample is its source and a rest of the right law; the backbone is told the source's code."""
+    schedule, count = Trigonometric(), 4000
+    codec = Residual(MDCT(4))
+    told = {"source": Signal(1)}
+    backbone = Listening(schedule, "v")
+    model = Diffusion(backbone, schedule, "v", codec=codec, conditions=told, hide=0).double()
+    source, rest = torch.randn(2, count, 1, 16, dtype=torch.float64)
+    model.prepare([{"x": source + 0.3 * rest, "source": source}])
+    torch.testing.assert_close(model.deviation.mean().item(), 0.3, rtol=0.02, atol=0)
+
+    noise = torch.randn(count, 4, 4, dtype=torch.float64)
+    solver = mmdiff.DPMpp2M(100)
+    x = mmdiff.sample(model, source.shape, solver, noise=noise, source=source)
+    torch.testing.assert_close(backbone.heard, MDCT(4).double().encode(source))
+    expected = source + codec.inner.decode(noise * model.deviation + model.mean, (16,))
+    torch.testing.assert_close(x, expected, rtol=0, atol=2e-3)
+    with pytest.raises(ValueError, match="pass source="):
+        mmdiff.sample(model, source.shape, solver)
+
+
+def test_half_of_late_times_lie_beyond_three_quarters() -> None:
+    model = Diffusion(Small(), Trigonometric(), "v", times="late")
+    t = model.training_times(torch.arange(1000) / 1000)
+    assert t.median() == pytest.approx(0.75, abs=2e-3)
+    assert 0 <= t.min() < t.max() < 1

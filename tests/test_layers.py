@@ -40,8 +40,10 @@ MAY: dict[str, set[str]] = {
     "notes": {"sampling", "data"},
     "image": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
     "audio": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
+    "video": {"image"},  # a frame is a picture
+    "joint": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
     "training": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
-    "metrics": {"image", "audio"},
+    "metrics": {"image", "audio", "video", "joint"},
 }
 CORE = ["schedules", "prediction", "noise", "conditions", "told", "diffusion", "solvers",
         "steering", "posterior", "sampling", "picard"]  # fmt: skip

@@ -176,20 +176,45 @@ def test_nothing_is_left_to_solve() -> None:
         assert torch.equal(steered(x, at), x)
 
 
-def test_clipped_samples_lie_beyond_the_level() -> None:
-    level = 0.3
-    y = torch.full((1, 1, SIZE), level, dtype=D)
-    y[..., ::2], y[..., 1] = 0.1, -level
-    estimate = ideal(0.5**2 * UNIT)
-    found = draw(DPMpp2MSDE(20), clipped(y, level, 0.01)(estimate))
-    assert (found[:, ::2] - 0.1).abs().max() < 0.06
-    assert (found[:, 3::2] > level - 0.06).all()
-    assert (found[:, 1] < -level + 0.06).all()
-    # They are drawn from what lies beyond, not all put at the level.
-    assert found[:, 3::2].mean() > level + 0.1
-    assert found[:, 3::2].std() > 0.2
+def truncated(mean: Tensor, deviation: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of N(mean, deviation^2) beyond `level`."""
+    short = (level - mean) / deviation
+    hazard = math.sqrt(2 / math.pi) / torch.special.erfcx(short / math.sqrt(2))
+    return mean + deviation * hazard, deviation * (1 - hazard * (hazard - short)).sqrt()
+
+
+@pytest.mark.parametrize("steps", [50, 100])
+def test_clipped_samples_are_truncated_normal(steps: int) -> None:
+    level, deviation = 0.3, 0.5
+    side = torch.tensor([0.0, 1.0, 0.0, -1.0], dtype=D).repeat(SIZE // 4)
+    y = torch.where(side == 0, 0.1, side * level)[None, None]
+    found = draw(DPMpp2MSDE(steps), clipped(y, level, 0.01)(ideal(deviation**2 * UNIT)))
+    assert (found[:, side == 0] - 0.1).abs().max() < 0.06
+    for sign in (1.0, -1.0):
+        mean, spread = truncated(torch.tensor(sign * MU, dtype=D), torch.tensor(deviation), level)
+        beyond = sign * found[:, side == sign]
+        assert ((beyond.mean(0) - mean) / spread).abs().max() < 0.1
+        torch.testing.assert_close(
+            beyond.std(0) / spread, torch.ones_like(beyond[0]), rtol=0, atol=0.06
+        )
     with pytest.raises(ValueError, match="level must be above 0"):
         clipped(y, 0.0, 0.1)
+
+
+def test_a_clipped_peak_of_many_samples_that_correlate() -> None:
+    """Beside a million draws from the prior, of which those are kept that agree."""
+    covariance, level = PRIORS["ar1"], 0.5
+    peak = (PLACE >= 6) & (PLACE < 10)
+    given, prior = answer(covariance, UNIT[~peak], torch.full((SIZE - 4,), 0.45, dtype=D))
+    z = torch.randn(1_000_000, 4, dtype=D)
+    drawn = given[peak] + z @ torch.linalg.cholesky(prior[peak][:, peak]).T
+    kept = drawn[(drawn > level).all(1)]
+    y = torch.where(peak, level, 0.45)[None, None]
+    found = draw(DPMpp2MSDE(50), clipped(y, level, NOISE)(ideal(covariance)))[:, peak]
+    assert ((found.mean(0) - kept.mean(0)) / kept.std(0)).abs().max() < 0.35
+    torch.testing.assert_close(
+        found.std(0) / kept.std(0), torch.ones_like(kept[0]), rtol=0, atol=0.25
+    )
 
 
 def magnitude(x: Tensor) -> Tensor:

@@ -119,14 +119,16 @@ def test_loss_identities(schedule: Schedule, t: float) -> None:
     for name in NAMES:
         weighted = pred.loss_weight("min_snr", name, alpha, sigma) * mse[name]
         torch.testing.assert_close(weighted, snr.clamp(max=5) * mse["x0"], rtol=1e-12, atol=0)
+        weighted = pred.loss_weight("v", name, alpha, sigma) * mse[name]
+        torch.testing.assert_close(weighted, mse["v"], rtol=1e-12, atol=0)
 
 
 @each_prediction
-@pytest.mark.parametrize("weighting", ["uniform", "min_snr"])
+@pytest.mark.parametrize("weighting", ["uniform", "min_snr", "v"])
 def test_weights_are_finite_at_both_ends(name: Prediction, weighting: Weighting) -> None:
     t = torch.tensor([0.0, 1e-30, 0.5, 1.0])
     weight = pred.loss_weight(weighting, name, *Linear()(t))
-    if weighting == "min_snr" and name == "eps":
+    if weighting != "uniform" and name == "eps":
         weight = weight[:-1]  # where alpha is 0, eps is refused
     assert weight.isfinite().all()
     assert (weight >= 0).all()

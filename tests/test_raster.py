@@ -62,5 +62,6 @@ def test_a_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         save_png(Image.new("L", (9, 9)), tmp_path / "file" / "a.png")
+    (tmp_path / "a.gif").mkdir()
     with pytest.raises(UserError, match="cannot be written"):
-        save_gif([Image.new("L", (9, 9))], tmp_path)
+        save_gif([Image.new("L", (9, 9))], tmp_path / "a.gif")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from PIL import Image
 
 import mmdiff
 from mmdiff import checkpoints
-from mmdiff.audio import sound
+from mmdiff.audio import Enhance, Mel, Sound, Upsample, Vocode, sound, transforms
 from mmdiff.metrics.judge import load_judge
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +26,7 @@ def blocks(page: str) -> list[str]:
 
 
 README, PYTHON = blocks("README.md"), blocks("docs/python.md")
+SOUND = blocks("docs/sound.md")
 RESTORE = blocks("docs/restore.md")
 
 
@@ -53,7 +54,7 @@ def pictures(folder: str) -> None:
 
 
 def test_every_block_is_run_here() -> None:
-    assert (len(README), len(PYTHON), len(RESTORE)) == (4, 4, 2)
+    assert (len(README), len(PYTHON), len(RESTORE), len(SOUND)) == (4, 4, 2, 3)
     assert len((ROOT / "README.md").read_text().split()) <= 900
 
 
@@ -126,3 +127,24 @@ def test_restoring() -> None:
 def test_restoring_with_physics_of_deepinv() -> None:
     few = {"count=2": "count=2, sampling=mmdiff.Sampling('dpmpp2msde', 5)"}
     assert run(RESTORE[1], few)["answers"].shape == (2, 1, 28, 28)
+
+
+def test_sound_from_sound() -> None:
+    for name, make, task in (
+        ("enhancer", transforms.enhance, Enhance(16_000)),
+        ("upsampler", transforms.upsample, Upsample(8000, 16_000)),
+        ("vocoder", transforms.vocode, Vocode(Mel(16_000))),
+    ):
+        told = {"task": task, "conditions": task.conditions(1), "sample_rate": 16_000}
+        model = make(SimpleNamespace(shape=(1, 8000), **told)).model
+        info = mmdiff.Info((1, 8000), Sound(16_000, 4.0), mmdiff.Sampling("ddim", 1), task=task)
+        Path("runs", name).mkdir(parents=True)
+        mmdiff.save(f"runs/{name}/model.safetensors", model, info)
+    sound.write("interview.wav", 0.1 * torch.randn(1, 4000), 8000)
+    assert run(SOUND[0])["less"].shape == (1, 4000)
+    scope = run(SOUND[1])
+    assert scope["wide"].shape == (1, 8000)
+    assert scope["speech"].shape == (1, 8192)
+    Path("clean.wav").unlink()
+    run(SOUND[2])
+    assert sound.read("clean.wav")[0].shape == (1, 4000)

@@ -176,6 +176,7 @@ def open_sounds(
     scale: float = 1.0,
     shift: bool = False,
     flip: bool = False,
+    labelled: bool = True,
     seed: int = 0,
 ) -> Sounds:
     """A data set of sounds with values in [-scale, scale].
@@ -205,6 +206,8 @@ def open_sounds(
         scale: what all values are multiplied by.
         shift: let the digits of `fsdd` begin 0 to 255 samples later at each visit.
         flip: turn the sign of half of the visits.
+        labelled: whether a folder's folders are classes; a model that is told none can be held
+            against voices, say, that it was not trained on.
         seed: of the crops and the augmentation.
 
     Raises:
@@ -228,7 +231,9 @@ def open_sounds(
     if sample_rate is not None:
         _check_format(sample_rate, seconds)
     if kind == "folder":
-        held = open_folder(Path(path).expanduser().absolute(), split, sample_rate, channels)
+        held = open_folder(
+            Path(path).expanduser().absolute(), split, sample_rate, channels, labelled
+        )
     elif name == "fsdd":
         root = Path(data_dir or os.environ.get("MMDIFF_DATA") or "data").expanduser().absolute()
         held = open_fsdd(root, split, sample_rate or 8000, channels)

@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 
 from mmdiff.audio import pyav
+from mmdiff.data.containers import CLEARLY, available
 from mmdiff.errors import UserError
 
 # In Hz. A header that says more is broken, and at less there is nothing to hear.
@@ -92,7 +93,7 @@ def _decoder(path: Path, raw: BinaryIO) -> Decoder:
     try:
         return _SndFile(path, raw)
     except soundfile.SoundFileError as error:
-        if pyav.available():
+        if available():
             return pyav.Decoder(path)
         if path.suffix.lower() in pyav.SUFFIXES:
             raise UserError(
@@ -164,7 +165,7 @@ class _SndFile:
                 block = file.read(out=block)
                 count = len(block)
             except soundfile.SoundFileError as error:
-                if link.read_up_to < (1 - pyav.CLEARLY) * link.size:
+                if link.read_up_to < (1 - CLEARLY) * link.size:
                     raise cut(self._path) from error
                 block = block[~np.isnan(block[:, 0])]
                 count = 0
@@ -174,7 +175,7 @@ class _SndFile:
         # The bytes that all frames would take, as far as those that are there tell.
         promised = file.frames * link.size / max(1, at)
         slack = 2 * 1152 if file.subtype.startswith("MPEG") else 1
-        if missing > slack + pyav.CLEARLY * file.frames and promised < _NO_PROMISE:
+        if missing > slack + CLEARLY * file.frames and promised < _NO_PROMISE:
             raise cut(self._path)
 
 

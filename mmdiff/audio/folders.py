@@ -130,7 +130,9 @@ class Held:
     aligned: bool = False
 
 
-def open_folder(root: Path, split: str, sample_rate: int | None, channels: int) -> Held:
+def open_folder(
+    root: Path, split: str, sample_rate: int | None, channels: int, labelled: bool = True
+) -> Held:
     """The sounds under `root`, at any depth; see `datasets.open_sounds` for the rules.
 
     Raises:
@@ -157,7 +159,10 @@ def open_folder(root: Path, split: str, sample_rate: int | None, channels: int) 
 
     shelf = _Shelf(sample_rate, channels)
     chosen = choose(
-        list(rates), split, lambda name: not isinstance(shelf.measure(root / name), str)
+        list(rates),
+        split,
+        lambda name: not isinstance(shelf.measure(root / name), str),
+        labelled,
     )
     bad |= chosen.left_out
     loaded = for_each(shelf.load, [root / name for name in chosen.names], "reading sounds")

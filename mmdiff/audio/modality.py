@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mmdiff.audio import datasets, sound
 from mmdiff.audio.joining import one_after_another
-from mmdiff.modality import Modality, Rows
+from mmdiff.audio.paired import open_pairs
+from mmdiff.modality import Data, Modality, Rows
 from mmdiff.raster import save_png
 
 SCALE = 4.0
@@ -28,7 +29,7 @@ class Sound(Modality):
     names = datasets.NAMES
     suffixes = sound.SUFFIXES
     writes = (".wav", ".flac")
-    options = ("sample_rate", "seconds", "channels")
+    options = ("sample_rate", "seconds", "channels", "task", "noise")
     batch = 50
     count = None  # one of each class
     frames = 12
@@ -43,22 +44,43 @@ class Sound(Modality):
 
     @classmethod
     def open(
-        cls, dataset: str, split: str, data_dir: Path | None = None, **options: Any
-    ) -> datasets.Sounds:
-        """See `mmdiff.audio.datasets.open_sounds`.
+        cls,
+        dataset: str,
+        split: str,
+        data_dir: Path | None = None,
+        task: str | None = None,
+        noise: str | None = None,
+        **options: Any,
+    ) -> Data:
+        """See `mmdiff.audio.datasets.open_sounds`, and for a task `mmdiff.audio.paired.open_pairs`.
 
         Values are four times as large as in the files, about as large as those of the noise. The
         words of `fsdd` begin a little later at each visit, and half of them have their sign turned.
         """
         trained = split == "train" and dataset == "fsdd"
-        options = {"scale": SCALE, "shift": trained, "flip": trained, **options}
-        return datasets.open_sounds(dataset, split, data_dir, **options)
+        made = {"scale": SCALE, "shift": trained, "flip": trained, "labelled": task is None}
+        data = datasets.open_sounds(dataset, split, data_dir, **{**made, **options})
+        if task is None:
+            if noise is not None:
+                raise ValueError("noise is for the task enhance: name that too.")
+            return data
+        return open_pairs(data, split, task, noise)
 
     @classmethod
     def presets(cls) -> Mapping[str, Any]:
         from mmdiff.audio import presets  # networks, which files need none of
 
-        return {"v": presets.v}
+        return {"v": presets.v, "transformer": presets.transformer}
+
+    @classmethod
+    def tasks(cls) -> Mapping[str, Mapping[str, Any]]:
+        from mmdiff.audio import transforms
+
+        return {
+            "enhance": {"residual": transforms.enhance},
+            "upsample": {"residual": transforms.upsample},
+            "vocode": {"priorgrad": transforms.vocode},
+        }
 
     def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:
         x, rate = sound.read(path)

@@ -58,12 +58,29 @@ def spectrogram_picture(
     if isinstance(sound, Tensor):
         if sample_rate is None:
             raise ValueError("a tensor needs a sample_rate to be drawn.")
-        shown = _Clip.of(sound)
+        shown = Clip.of(sound)
     else:
         info = probe(sound)
         sample_rate = info.sample_rate
-        shown = _Clip(info.channels, info.frames, blocks(sound))
-    return _picture([("", [shown])], sample_rate, [title] * bool(title), _Sizes(840, 100, 260))
+        shown = Clip(info.channels, info.frames, blocks(sound))
+    return comparison([("", shown)], sample_rate, title)
+
+
+def comparison(rows: Sequence[tuple[str, Clip]], sample_rate: int, title: str = "") -> Image.Image:
+    """Sounds of one shape below each other, such as one before and after it was worked on.
+
+    Each comes in parts and is drawn as by `spectrogram_picture`, one after the other.
+
+    Args:
+        rows: at least one (name, clip).
+        sample_rate: in Hz, of all.
+        title: above the picture.
+
+    Raises:
+        UserError: NaN.
+    """
+    clips = [(name, [clip]) for name, clip in rows]
+    return _picture(clips, sample_rate, [title] * bool(title), _Sizes(840, 100, 260))
 
 
 def gallery(
@@ -87,7 +104,7 @@ def gallery(
         raise ValueError(f"a gallery needs rows of one shape [N, C, L], not {shapes}.")
     narrow, wide = _COLUMN
     width = min(wide, max(narrow, _COLUMNS // max(1, len(rows[0][1]))))
-    clips = [(name, [_Clip.of(clip) for clip in x]) for name, x in rows]
+    clips = [(name, [Clip.of(clip) for clip in x]) for name, x in rows]
     return _picture(clips, sample_rate, captions or (), _Sizes(width, 44, 110))
 
 
@@ -99,15 +116,15 @@ class _Sizes(NamedTuple):
     mel: int
 
 
-class _Clip(NamedTuple):
-    """[channels, length] in parts."""
+class Clip(NamedTuple):
+    """A sound [channels, length] in parts [channels, any length]."""
 
     channels: int
     length: int
     parts: Iterable[Tensor]
 
     @classmethod
-    def of(cls, x: Tensor) -> _Clip:
+    def of(cls, x: Tensor) -> Clip:
         if x.ndim != 2 or not x.numel():
             raise ValueError(
                 f"pictures of sound need clips [C, L] with L > 0, not {list(x.shape)}."
@@ -116,7 +133,7 @@ class _Clip(NamedTuple):
 
 
 def _picture(
-    rows: Sequence[tuple[str, Sequence[_Clip]]],
+    rows: Sequence[tuple[str, Sequence[Clip]]],
     sample_rate: int,
     captions: Sequence[str],
     sizes: _Sizes,

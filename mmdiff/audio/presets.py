@@ -1,13 +1,17 @@
-"""The recipe for sound: v-prediction behind a front end."""
+"""The recipes for sound: a U-Net or a transformer behind a front end."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import torch
 
+from mmdiff.audio.modality import Sound
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.modality import Data
-from mmdiff.nn import FrontEnd, UNet
+from mmdiff.nn import FrontEnd, Transformer, UNet
 from mmdiff.nn.frontends import parse
 from mmdiff.noise import as_seed
 from mmdiff.recipe import Recipe
@@ -26,8 +30,9 @@ _MULTIPLE = 16  # divides every width
 def v(data: Data, frontend: str = FRONTEND, width: int = WIDTH, seed: int = 0) -> Recipe:
     """v on the half circle (Salimans & Ho 2022), which needs no care about loudness.
 
-    A U-Net of one dimension, deeper for longer clips, told the classes; the optimiser Muon at a
-    falling learning rate, averaged weights, noise levels drawn where signal and noise are alike.
+    A U-Net of one dimension, deeper for longer clips, told what the data tell; the optimiser Muon
+    at a falling learning rate, averaged weights, noise levels drawn where signal and noise are
+    alike.
 
     Args:
         data: of sounds.
@@ -49,8 +54,10 @@ def v(data: Data, frontend: str = FRONTEND, width: int = WIDTH, seed: int = 0) -
         )
     inside = codec.channels(channels)
     widths = levels(length, codec.factor, width)
-    network = UNet(1, inside, inside, widths, conditions=data.conditions)
-    model = Diffusion(FrontEnd(codec, network), Trigonometric(), "v", times="logit_normal")
+    told = {name: kind.inside(codec) for name, kind in data.conditions.items()}
+    network = UNet(1, inside, inside, widths, conditions=told)
+    front = FrontEnd(codec, network, data.conditions)
+    model = Diffusion(front, Trigonometric(), "v", times="logit_normal")
     return Recipe(
         model,
         epochs=130,
@@ -62,7 +69,7 @@ def v(data: Data, frontend: str = FRONTEND, width: int = WIDTH, seed: int = 0) -
         sampling=Sampling(
             "dpmpp2msde",
             50,
-            guidance=1.5 if data.conditions else None,
+            guidance=1.5 if any(kind.choices for kind in data.conditions.values()) else None,
             spin=codec.factor if codec.factor > 1 else 0,
         ),
         seed=seed,
@@ -94,3 +101,38 @@ def levels(length: int, factor: int, width: int) -> list[int]:
         if positions <= _COARSEST:
             return widths
         positions, samples = -(-positions // 2), 2 * samples
+
+
+def transformer(data: Data, frontend: str = "mdct:32", seed: int = 0) -> Recipe:
+    """A transformer of 4.6 M parameters, a token for each position of the code, trained as `v` is.
+
+    It predicts x0, by the loss of v (Li & He 2025). Its cost grows with the square of the number of
+    tokens: frames are longer than those of `v`. Tokens know their times in seconds.
+
+    Args:
+        data: of sounds.
+        frontend: a name that `mmdiff.nn.frontends.parse` knows.
+        seed: of the weights and of the training.
+
+    Raises:
+        UserError: a front end that takes more samples at a time than a clip has.
+        ValueError: an unknown front end.
+    """
+    recipe = v(data, frontend, seed=seed)
+    front: Any = cast(Diffusion, recipe.model).backbone
+    codec, channels = front.codec, front.backbone.config["in_channels"]
+    frame = codec.factor / cast(Sound, data.modality).sample_rate
+    torch.manual_seed(as_seed(seed))
+    network = Transformer(
+        1,
+        channels,
+        channels,
+        192,
+        6,
+        patch=1,
+        spacing=[frame],
+        conditions=front.backbone.conditions,
+    )
+    front = FrontEnd(codec, network, data.conditions)
+    model = Diffusion(front, Trigonometric(), "x0", "v", times="logit_normal")
+    return replace(recipe, model=model, made={"preset": "transformer", "frontend": frontend})

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mmdiff.data.containers import CLEARLY, opened
 from mmdiff.errors import UserError
 
 SUFFIXES = (
     *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".tta", ".mka", ".weba"),
     *(".dts", ".eac3", ".mpc", ".shn", ".spx"),
 )
-
-CLEARLY = 0.01  # of what was promised: a file that lacks more is cut
-
-# Playlists are no sounds, and would open other files and addresses.
-_OPTIONS = {"protocol_whitelist": "none"}
-
-
-def available() -> bool:
-    return find_spec("av") is not None
 
 
 class Decoder:
@@ -65,8 +56,7 @@ def _stream(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        # Not by its name, which ffmpeg might take for an address.
-        with path.open("rb") as raw, av.open(raw, options=_OPTIONS) as container:
+        with opened(path) as container:
             stream = container.streams.audio[0]
             if not stream.rate or not stream.channels:  # a guess by the name
                 raise ValueError("there is no sound")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import ceil, gcd
 from pathlib import Path
 from typing import Any, Literal
@@ -218,7 +219,7 @@ def mix(x: Tensor, channels: int) -> Tensor:
 
 def write(
     path: Path | str,
-    x: Tensor,
+    x: Tensor | Iterable[Tensor],
     sample_rate: int,
     note: Mapping[str, str] | None = None,
     subtype: Subtype = "PCM_16",
@@ -229,7 +230,8 @@ def write(
 
     Args:
         path: ends in .wav or .flac.
-        x: [C, L], on any device and in any precision; in [-1, 1] but for "FLOAT".
+        x: [C, L], or parts [C, any length] one after another; on any device and in any precision;
+            in [-1, 1] but for "FLOAT".
         sample_rate: in Hz.
         note: text by key; cut off after 2,000 bytes, since readers pass over a longer comment.
         subtype: "PCM_16" has steps of 2^-15 and its largest value is 1 - 2^-15, "PCM_24" steps of
@@ -245,36 +247,55 @@ def write(
         raise ValueError(f"{path} ends in neither .wav nor .flac: choose one of them.")
     if subtype not in ("PCM_16", "PCM_24", "FLOAT") or (kind == "FLAC" and subtype == "FLOAT"):
         raise ValueError(f"{kind} is not written as {subtype!r}: choose 'PCM_16' or 'PCM_24'.")
-    if x.ndim != 2 or not x.numel() or x.is_complex():
-        raise ValueError(f"a sound needs a shape [C, L] with C, L > 0, not {list(x.shape)}.")
-    if len(x) > max(_CHANNELS, x.shape[1]):
+    parts = iter([x] if isinstance(x, Tensor) else x)
+    first = next(parts, torch.empty(0))
+    if first.ndim != 2 or not first.numel() or first.is_complex():
+        raise ValueError(f"a sound needs a shape [C, L] with C, L > 0, not {list(first.shape)}.")
+    channels, length = first.shape
+    if channels > max(_CHANNELS, length):
         raise ValueError(
-            f"a sound of shape {list(x.shape)} has more channels than samples: is it transposed? "
-            "The shape is [C, L]."
+            f"a sound of shape {list(first.shape)} has more channels than samples: is it "
+            "transposed? The shape is [C, L]."
         )
-    x = x.detach().to("cpu", torch.float32)
-    if not x.isfinite().all():
-        raise UserError(
-            "the sound has NaN or infinite values: the model has diverged, use another one."
-        )
-    buffer = io.BytesIO()  # libsndfile does not say why it cannot write to a disk
     try:
-        with soundfile.SoundFile(buffer, "w", sample_rate, len(x), subtype, format=kind) as file:
-            _describe(file, note or {})
-            file.write(x.T.numpy() if subtype == "FLOAT" else _integers(x, int(subtype[4:])))
-    except (soundfile.SoundFileError, TypeError, OverflowError) as error:
-        raise ValueError(
-            f"{kind} holds no {len(x)} channels at {sample_rate} Hz: choose another rate or fewer "
-            "channels."
-        ) from error
-    try:
-        with written_aside(path) as aside:
-            aside.write_bytes(buffer.getbuffer())
+        with written_aside(path) as aside, aside.open("wb+", buffering=0) as raw:
+            disk = _Disk(raw)
+            try:
+                with soundfile.SoundFile(
+                    disk, "w", sample_rate, channels, subtype, format=kind
+                ) as file:
+                    _describe(file, note or {})
+                    for part in chain([first], parts):
+                        file.write(_values(part, subtype))
+            except (AssertionError, soundfile.SoundFileError, TypeError, OverflowError) as error:
+                if disk.failed:
+                    raise disk.failed from None
+                raise ValueError(
+                    f"{kind} holds no {channels} channels at {sample_rate} Hz: choose another rate "
+                    "or fewer channels."
+                ) from error
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): make room, or choose another "
             "place."
         ) from error
+
+
+class _Disk:
+    """A file for libsndfile, which does not say why it cannot write."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self.seek, self.tell, self.read, self._raw = raw.seek, raw.tell, raw.read, raw
+        self.failed: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        left = data
+        try:
+            while left:  # a disk that is nearly full takes a part first, and fails then
+                left = left[self._raw.write(left) :]
+        except OSError as error:
+            self.failed = error
+        return len(data) - len(left)
 
 
 def _describe(file: Any, note: Mapping[str, str]) -> None:
@@ -285,9 +306,21 @@ def _describe(file: Any, note: Mapping[str, str]) -> None:
         file.comment = comment.encode()[:_COMMENT].decode(errors="ignore")
 
 
-def _integers(x: Tensor, bits: int) -> Any:
-    """[C, L] in [-1, 1] -> integers [L, C] of 16 bits, or of 24 in the upper part of 32."""
-    peak = float(x.abs().max())
+def _values(x: Tensor, subtype: Subtype) -> Any:
+    """[C, L] -> what libsndfile takes, [L, C].
+
+    That is float32; or, of values in [-1, 1], integers of 16 bits, or of 24 in the upper part of
+    32.
+    """
+    x = x.detach().to("cpu", torch.float32)
+    if not x.isfinite().all():
+        raise UserError(
+            "the sound has NaN or infinite values: the model has diverged, use another one."
+        )
+    if subtype == "FLOAT":
+        return x.T.numpy()
+    bits = int(subtype[4:])
+    peak = float(x.abs().max()) if x.numel() else 0.0
     if peak > 1:
         raise UserError(
             f"the sound reaches {peak:.4g}, beyond the range of {bits} bits, [-1, 1]: "

@@ -18,18 +18,6 @@ _BAND = 32  # mel from band to band
 _SILENCE = 1e-12  # -120 dB
 
 
-def mel_spectrogram(x: Tensor, sample_rate: int) -> Tensor:
-    """[..., L] -> [..., mels, frames] in dB: the power of each band; a mean square of 1 is 0 dB.
-
-    A Hann window of 28 to 57 ms, an eighth of it from frame to frame, frame i centred on sample
-    i * window / 8; triangular bands 32 mel apart, from 0 Hz to half the sample rate (67 bands at
-    8 kHz, 125 at 48 kHz), in the mel of O'Shaughnessy 1987. Nothing falls below -120 dB.
-    """
-    window = _window(sample_rate)
-    padded = nn.functional.pad(x, (window, window))
-    return _decibels(_mel_power(padded, sample_rate, window // _FRAMES))
-
-
 def mel(hertz: float) -> float:
     return 2595 * math.log10(1 + hertz / 700)
 
@@ -40,7 +28,7 @@ class Outline:
 
     Attributes:
         low, high: [C, K], the extreme samples in each of K stretches of equal length.
-        levels: [mels, frames] in dB, of the mean power of the channels.
+        levels: [mels, frames] in dB, of the mean power of the channels; a mean square of 1 is 0 dB.
         span: where the frames lie in pixels, from here to there; the last one's middle is at the
             end or near it, on either side.
     """
@@ -56,6 +44,11 @@ def outline(parts: Iterable[Tensor], length: int, sample_rate: int, width: int) 
 
     There are at most as many stretches as pixels, and about two frames a pixel at most: where that
     leaves gaps between the windows of a long sound, only what is in the windows is seen.
+
+    A Hann window of 28 to 57 ms, an eighth of it from frame to frame or more, the first frame
+    centred on the first sample; triangular bands 32 mel apart, from 0 Hz to half the sample rate
+    (67 bands at 8 kHz, 125 at 48 kHz), in the mel of O'Shaughnessy 1987. Nothing falls below
+    -120 dB.
 
     Args:
         parts: on any device and in any precision.

@@ -13,15 +13,15 @@ from typing import Any
 from mmdiff.cli.plain import arguments
 from mmdiff.data.folders import find
 from mmdiff.errors import UserError
-from mmdiff.modality import Data, Modality, known
+from mmdiff.modality import Data, Modality, known, presets_of
 
 # Where a flag is called otherwise than the argument.
 _FLAGS = {"width": "--channels", "channels": "--stereo"}
 
 
-def takes(modality: type[Modality], preset: str | None) -> set[str]:
+def takes(modality: type[Modality], preset: str | None, task: str | None = None) -> set[str]:
     """The arguments of its data sets and of a preset (the usual one if None), if it has that."""
-    presets = modality.presets()
+    presets = presets_of(modality, task)
     chosen = presets.get(preset or next(iter(presets)))
     return {*modality.options, *(inspect.signature(chosen).parameters if chosen else ())}
 
@@ -47,13 +47,15 @@ def modality_of(
             names = dict.fromkeys(name for kind in known() for name in kind.names)
             raise UserError(f"unknown data set {dataset!r}; known are {', '.join(names)}.")
         modality, reason = named[0], ""
-    if preset not in (None, *modality.presets()):
+    task = _task(options)
+    presets = presets_of(modality, task)
+    if preset not in (None, *presets):
         raise UserError(
             f"--preset {preset} is unknown for {modality.title}, which the data set {dataset} "
-            f"holds: use {' or '.join(modality.presets())}."
+            f"holds: use {' or '.join(presets)}."
         )
-    for option in options.keys() - takes(modality, preset):
-        others = [kind.title for kind in known() if option in takes(kind, preset)]
+    for option in options.keys() - takes(modality, preset, task):
+        others = [kind.title for kind in known() if option in takes(kind, preset, task)]
         whose = f"is for {' and '.join(others)}" if others else "goes with no such preset"
         raise UserError(
             f"{_flag(option)} {whose}, and the data set {dataset} holds {modality.title}: leave "
@@ -65,25 +67,55 @@ def modality_of(
 def _of_folder(
     root: Path, preset: str | None, options: Mapping[str, Any]
 ) -> tuple[type[Modality], str]:
-    kinds = known()
+    kinds, task = known(), _task(options)
     fits = [
         kind
         for kind in kinds
-        if options.keys() <= takes(kind, preset) and preset in (None, *kind.presets())
+        if options.keys() <= takes(kind, preset, task) and preset in (None, *presets_of(kind, task))
     ]
+    told = ["--preset"] * bool(preset) + [_flag(option) for option in options]
+    reason = f"{told[0]} says" if 0 < len(fits) < len(kinds) else ""
     if len(fits) == 1:
-        told = "--preset" if preset else _flag(next(iter(options)))
-        return fits[0], f"{told} says"
-    suffixes = {suffix: kind for kind in kinds for suffix in kind.suffixes}
-    found = find(root, tuple(suffixes), " or ".join(kind.title for kind in kinds))
+        return fits[0], reason
+    # A file that may be of several, such as a GIF, is of the first.
+    fits = fits or list(kinds)
+    suffixes = {suffix: kind for kind in reversed(fits) for suffix in kind.suffixes}
+    found = find(root, tuple(suffixes), " or ".join(kind.title for kind in fits))
     held: Counter[type[Modality]] = Counter()
     for name, size in found.files.items():
         held[suffixes[os.path.splitext(name)[1].lower()]] += size + 1
-    return held.most_common(1)[0][0], "most of its data are" if len(held) > 1 else ""
+    return held.most_common(1)[0][0], reason or ("most of its data are" if len(held) > 1 else "")
+
+
+def _task(options: Mapping[str, Any]) -> str | None:
+    """The name of what is to be done: upsample of upsample:8000."""
+    return options["task"].partition(":")[0] if "task" in options else None
 
 
 def _flag(option: str) -> str:
     return _FLAGS.get(option, f"--{option.replace('_', '-')}")
+
+
+def open_pairs(pair: tuple[str, str], data_dir: Path | None) -> tuple[Data, Data]:
+    """Pairs to train on, and held-out ones, of two data sets that tell the same classes.
+
+    The parts are called as one of what they hold is, `picture` and `sound`; of two alike, `first`
+    and `second`.
+
+    Raises:
+        UserError: what `modality_of` and `open_both` raise; data that make no pairs.
+    """
+    from mmdiff.joint import Pairs
+
+    kinds = [modality_of(dataset, None, {})[0] for dataset in pair]
+    names = [kind.title.removesuffix("s") for kind in kinds]
+    names = names if len(set(names)) > 1 else ["first", "second"]
+    opened = [open_both(k, name, data_dir, {}, {}) for k, name in zip(kinds, pair, strict=True)]
+    with arguments():
+        train, test = (
+            Pairs(dict(zip(names, split, strict=True))) for split in zip(*opened, strict=True)
+        )
+    return train, test
 
 
 def open_both(

@@ -23,10 +23,15 @@ from mmdiff.cli.options import (
 
 if TYPE_CHECKING:
     from mmdiff.diffusion import Diffusion
+    from mmdiff.metrics.conversions import ConversionReport
     from mmdiff.metrics.images import ImageReport
+    from mmdiff.metrics.joint import JointReport
     from mmdiff.metrics.sounds import SoundReport
     from mmdiff.metrics.speech import SpeechReport
+    from mmdiff.metrics.video import VideoReport
     from mmdiff.sampling import Sampling
+
+    Report = ImageReport | JointReport | SoundReport | SpeechReport | VideoReport
 
 
 def evaluate(
@@ -40,7 +45,7 @@ def evaluate(
             max=60_000,
             help="How many samples.",
             show_default="10,000 pictures, 1,000 spoken digits, of other sounds as many as are "
-            "held out, up to 1,000",
+            "held out, up to 1,000, and up to 100 pairs",
         ),
     ] = None,
     solver: SolverOption = None,
@@ -62,9 +67,11 @@ def evaluate(
 ) -> None:
     """Judge a model of digits or of any sound beside real ones that it never saw.
 
+    Pairs of digits: how often they agree, and each is read right that was made from the other.
     Digits, written or spoken: accuracy, Fréchet distance, and what was memorised. Sounds: how loud
     they are, their spectrum where they are no digits, and what the front end's frames leave in them
-    and do in one pass of the network.
+    and do in one pass of the network. Sounds of sounds, as an enhancer's: what it was told and what
+    came of it, beside the true one.
 
     Examples:
 
@@ -77,6 +84,8 @@ def evaluate(
     - `mmdiff evaluate runs/sounds/model.safetensors --spin 16`
 
     - `mmdiff evaluate runs/sounds/model.safetensors --dataset folder:other-sounds`
+
+    - `mmdiff evaluate enhancer --dataset folder:clean-voices`
     """
     from mmdiff.cli.opening import open_model, settings
     from mmdiff.cli.plain import arguments
@@ -88,7 +97,8 @@ def evaluate(
         solver=solver and solver.value,
     )  # fmt: skip
     modality = model.info.modality
-    if modality.title not in _JUDGES:
+    judge = _conversions if model.info.task is not None else _JUDGES.get(modality.title)
+    if judge is None:
         raise UserError(f"{checkpoint} makes {modality.title}, which nothing here can judge yet.")
     how: dict[str, Any] = {
         "seed": seed,
@@ -97,7 +107,7 @@ def evaluate(
         "progress": sys.stderr.isatty(),
     }
     with arguments():  # such as samples that are not finite
-        report = _JUDGES[modality.title](model, sampling, count, dataset, how)
+        report = judge(model, sampling, count, dataset, how)
     print(json.dumps(report.as_dict(), indent=2) if as_json else report.as_text())
 
 
@@ -131,8 +141,55 @@ def _sounds(
     return evaluate_sound_model(model, sampling, count, dataset, **how)
 
 
+def _pairs(
+    model: Diffusion,
+    sampling: Sampling,
+    count: int | None,
+    dataset: str | None,
+    how: dict[str, Any],
+) -> JointReport:
+    from mmdiff.errors import UserError
+    from mmdiff.metrics.joint import evaluate_duet
+
+    if dataset is not None:
+        raise UserError("pairs of digits are compared with mnist and fsdd: leave --dataset out.")
+    return evaluate_duet(model, sampling, count or 1_000, **how)
+
+
+def _conversions(
+    model: Diffusion,
+    sampling: Sampling,
+    count: int | None,
+    dataset: str | None,
+    how: dict[str, Any],
+) -> ConversionReport:
+    from mmdiff.errors import UserError
+    from mmdiff.metrics.conversions import evaluate_conversion
+
+    if dataset is None:
+        raise UserError("name the clean sounds to judge it on: --dataset folder:PATH.")
+    return evaluate_conversion(model, sampling, dataset, count, **how)
+
+
+def _videos(
+    model: Diffusion,
+    sampling: Sampling,
+    count: int | None,
+    dataset: str | None,
+    how: dict[str, Any],
+) -> VideoReport:
+    from mmdiff.errors import UserError
+    from mmdiff.metrics.video import evaluate_video_model
+
+    if dataset is not None:
+        raise UserError("moving digits are compared with moving-mnist: leave --dataset out.")
+    return evaluate_video_model(model, sampling, count or 1_000, **how)
+
+
 # By what a modality is called.
-_JUDGES: dict[str, Callable[..., ImageReport | SoundReport | SpeechReport]] = {
+_JUDGES: dict[str, Callable[..., Report]] = {
+    "pairs": _pairs,
     "pictures": _pictures,
     "sounds": _sounds,
+    "videos": _videos,
 }

@@ -37,6 +37,8 @@ def info(checkpoint: Checkpoint) -> None:
     for name, kind in model.conditions.items():
         known = ", ".join(map(kind.say, range(kind.choices)))
         rows[f"told: {name}"] = known or _value(describe(kind))
+    if about.task is not None:
+        rows["task"] = _value(describe(about.task))
     rows["sampling"] = _arguments(describe(about.sampling))
     rows["data set"] = about.dataset or "not recorded"
     rows |= {f"made: {key}": str(value) for key, value in about.made.items()}

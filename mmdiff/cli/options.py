@@ -72,7 +72,7 @@ Batch = Annotated[
     typer.Option(
         min=1,
         help="Samples at a time; takes memory, changes nothing.",
-        show_default="256 pictures or 50 sounds",
+        show_default="256 pictures, 50 sounds or 16 videos",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files.")]

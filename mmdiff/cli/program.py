@@ -10,6 +10,7 @@ import typer
 from typer.main import get_command
 
 from mmdiff import __version__
+from mmdiff.cli.convert import enhance, upsample, vocode
 from mmdiff.cli.evaluate import evaluate
 from mmdiff.cli.info import info
 from mmdiff.cli.plain import is_full, plain_warnings, sentence
@@ -26,7 +27,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Train diffusion models, sample from them, and repair what is damaged.",
 )
-for command in (sample, restore, train, evaluate, info, spectrogram):
+for command in (
+    sample, restore, enhance, upsample, vocode, train, evaluate, info, spectrogram,
+):  # fmt: skip
     app.command()(command)
 
 # What takes less memory, for those commands that have the option.

@@ -96,7 +96,11 @@ def _mask(model: Diffusion, file: Path, picture: Path) -> Repair:
 def _gap(model: Diffusion, file: Path, spans: list[str]) -> Repair:
     y = _read(model, file)
     length = y.shape[-1]
-    rate = model.info.modality.lasting(y.shape, 1.0)[-1]
+    try:
+        rate = model.info.modality.lasting(y.shape, 1.0)[-1]
+    except ValueError:
+        title = model.info.modality.title
+        raise UserError(f"--gap is of seconds, and {title} have none: use --mask.") from None
     mask = torch.zeros(length, dtype=torch.bool)
     for span in spans:
         try:
@@ -127,8 +131,7 @@ def _extend(model: Diffusion, file: Path, border: int) -> Repair:
 
 def _continue(model: Diffusion, file: Path, seconds: float) -> Repair:
     y = _read(model, file)
-    length = model.info.modality.lasting(y.shape, seconds)[-1]
-    damaged = F.pad(y, (0, max(0, length - y.shape[-1])))
+    damaged = tasks.lengthened(model, y, seconds)
     return Repair(damaged, partial(tasks.continue_to, model, y, seconds), f"{seconds:g} s")
 
 

@@ -107,7 +107,7 @@ def restore(
     from mmdiff.cli.wanted import choose_samples
     from mmdiff.errors import UserError
     from mmdiff.notes import generated
-    from mmdiff.restore import tasks
+    from mmdiff.restore import usual as usual_sampling
 
     wrong = {
         "mask": mask, "gap": gap, "extend": extend, "continue": go_on, "enlarge": enlarge,
@@ -127,7 +127,7 @@ def restore(
         (".png", *modality.writes),
         modality.title,
     )
-    usual = tasks.usual(model)
+    usual = usual_sampling(model)
     sampling = settings(
         model, model.info.shape, checkpoint, steps=steps, solver=usual.solver, guidance=1.0,
         clip=usual.clip,

@@ -42,18 +42,24 @@ def sample(
             min=1,
             max=1_000_000,
             help="How many samples.",
-            show_default="64 pictures, or a sound of each class",
+            show_default="64 pictures, or a sound or video of each class",
         ),
     ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(
-            min=0.01, help="For sound: how long each is.", show_default="as in the training"
+            min=0.01, help="Of sounds and videos: how long.", show_default="as in the training"
+        ),
+    ] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="For joint models: draw what goes with this picture or sound."
         ),
     ] = None,
     vary: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw variations of this picture or sound."),
+        typer.Option(metavar="FILE", help="Draw variations of this file."),
     ] = None,
     strength: Annotated[
         float,
@@ -67,17 +73,17 @@ def sample(
     out: Annotated[
         str | None,
         typer.Option(
-            help="X.png: a picture of all, such as a grid, or waveforms and spectrograms. X.gif: "
-            "how they come out of the noise. X.wav, X.flac (of 24 bits): sounds, one after "
-            "another. X/: one file a sample.",
-            show_default="samples.png or samples.wav",
+            help="X.png: a picture of all, such as a grid, waveforms and spectrograms, or strips. "
+            "X.gif: how they come out of the noise. X.wav, X.flac (of 24 bits): sounds, one after "
+            "another. X.gif, X.webp, X.apng, X.mp4: videos, side by side. X/: one file a sample.",
+            show_default="samples.png, samples.wav or samples.gif",
         ),
     ] = None,
     device: DeviceOption = "auto",
     batch: Batch = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw samples from a model and write them as pictures or as sound.
+    """Draw samples from a model and write them as pictures, sound or video.
 
     Examples:
 
@@ -96,9 +102,14 @@ def sample(
     - `mmdiff sample speech -n 10 --out counting.flac`
 
     - `mmdiff sample speech -n 20 --seconds 1 --out counting.png`
+
+    - `mmdiff sample duet -n 10 --out duet/`
+
+    - `mmdiff sample duet --given seven.png --out seven.wav`
     """
     from tqdm import tqdm
 
+    from mmdiff.cli.across import across
     from mmdiff.cli.opening import open_model, settings
     from mmdiff.cli.outputs import Destination
     from mmdiff.cli.plain import arguments
@@ -110,6 +121,12 @@ def sample(
     from mmdiff.sampling import in_parts
 
     model = open_model(checkpoint, device)
+    told = {"label": label, "speaker": speaker}
+    kinds = model.conditions
+    parts: dict[str, Tensor] = {}
+    if given is not None:  # which says what it is: no classes take turns
+        model, parts = across(model, given, out, checkpoint)
+        kinds = {name: kind for name, kind in kinds.items() if told.get(name) is not None}
     shape, modality = model.info.shape, model.info.modality
     destination = Destination.parse(
         f"samples{modality.writes[0]}" if out is None else out,
@@ -121,18 +138,19 @@ def sample(
     if seconds is not None:
         with arguments():
             shape = modality.lasting(shape, seconds)
-    given = None if vary is None else modality.read(vary, shape)
-    shape = shape if given is None else tuple(given.shape)
+    varied = None if vary is None else modality.read(vary, shape)
+    shape = shape if varied is None else tuple(varied.shape)
     sampling = settings(
         model, shape, checkpoint, steps=steps, guidance=guidance, spin=spin,
         solver=solver and solver.value,
     )  # fmt: skip
-    told = {"label": label, "speaker": speaker}
-    wanted = choose_samples(model.conditions, told, count, modality.count, checkpoint)
+    wanted = choose_samples(kinds, told, count, modality.count, checkpoint)
     note = generated("/".join(Path(checkpoint).with_suffix("").parts[-2:]), seed, sampling)
-    how: dict[str, Any] = {**sampling.arguments(seed), **wanted.values}
-    if vary is not None and given is not None:
-        how |= {"noise": noised(model, given, wanted.count, strength, seed), "start": strength}
+    how: dict[str, Any] = {**sampling.arguments(seed), **wanted.values, **parts}
+    if given is not None:
+        note |= {"Given": given.name}
+    if vary is not None and varied is not None:
+        how |= {"noise": noised(model, varied, wanted.count, strength, seed), "start": strength}
         note |= {"Variation of": vary.name, "Strength": f"{strength:g}"}
     steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0)))
     writer = Writer(destination, modality, shape, wanted, note, steps, overwrite)

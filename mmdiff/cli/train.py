@@ -33,15 +33,23 @@ def train(
         str,
         typer.Option(
             help="Pictures: mnist, fashion-mnist, kmnist, cifar10 or celeba. "
-            "Sounds: fsdd or synthetic. Either: folder:PATH."
+            "Sounds: fsdd or synthetic. Videos: moving-mnist. Any: folder:PATH."
         ),
     ] = "mnist",
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="DATASET DATASET",
+            help="Instead of a data set: pairs of what has the same class in two of them, for a "
+            "joint model.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
             help="For pictures: fast makes good digits in an hour on two cores, thesis is the "
-            "slow original.",
-            show_default="fast",
+            "slow original. For sounds: v. For both: transformer.",
+            show_default="fast or v",
         ),
     ] = None,
     out: Annotated[
@@ -69,7 +77,7 @@ def train(
         typer.Option(
             parser=_sides,
             metavar="SIDE|HEIGHTxWIDTH",
-            help="For pictures: their size in pixels.",
+            help="For pictures and videos: their size in pixels.",
             show_default="the data's own; of a folder at most 64",
         ),
     ] = None,
@@ -79,6 +87,16 @@ def train(
     crop: Annotated[
         bool, typer.Option("--crop", help="For pictures: cut them anywhere, not in the middle.")
     ] = False,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="For videos: how many a clip has.", show_default="16"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=1000, help="For videos: frames a second.", show_default="the data's own"
+        ),
+    ] = None,
     frontend: Annotated[
         str | None,
         typer.Option(
@@ -109,6 +127,23 @@ def train(
     stereo: Annotated[
         bool, typer.Option("--stereo", help="For sound: two channels, else one.")
     ] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="enhance|upsample:RATE|vocode",
+            help="For sound: make it of a noisy recording, of one at a lower rate in Hz, or of its "
+            "mel spectrogram.",
+            show_default="of nothing",
+        ),
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder:PATH",
+            help="For --task enhance: recorded noise.",
+            show_default="of all colours alone",
+        ),
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option(metavar="CHECKPOINT", help="Begin with the weights of this model that fit."),
@@ -129,7 +164,7 @@ def train(
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
-    """Train a model on pictures or sounds; Ctrl-C saves, and --resume goes on.
+    """Train a model on pictures, sounds or videos; Ctrl-C saves, and --resume goes on.
 
     The folder gets model.safetensors, samples and pictures of the progress, losses.csv and what
     TensorBoard shows.
@@ -149,11 +184,19 @@ def train(
     - `mmdiff train --dataset fsdd --frontend patch:32`
 
     - `mmdiff train --dataset folder:drums --sample-rate 44100 --seconds 1.5 --stereo`
+
+    - `mmdiff train --dataset folder:voices --task enhance --noise folder:noises`
+
+    - `mmdiff train --dataset folder:voices --task upsample:8000 --sample-rate 16000`
+
+    - `mmdiff train --dataset folder:clips --frames 16 --fps 10`
+
+    - `mmdiff train --pair folder:faces folder:voices`
     """
     from dataclasses import replace
 
     from mmdiff import devices
-    from mmdiff.cli.data import modality_of, open_both
+    from mmdiff.cli.data import modality_of, open_both, open_pairs
     from mmdiff.cli.plain import arguments
     from mmdiff.data.folders import is_run
     from mmdiff.errors import Interrupted, UserError
@@ -162,18 +205,25 @@ def train(
     from mmdiff.training.train import train as run
 
     opening = _given(
-        size=size, sample_rate=sample_rate, seconds=seconds, channels=2 if stereo else None
-    )
+        size=size, frames=frames, fps=fps, sample_rate=sample_rate, seconds=seconds,
+        channels=2 if stereo else None, task=task, noise=noise,
+    )  # fmt: skip
     augmentation = _given(flip=flip or None, crop=crop or None)
     making = _given(frontend=frontend, width=channels)
-    out = out or Path("runs", _name(dataset))
+    out = out or Path("runs", "-".join(map(_name, pair or (dataset,))))
     if is_run(out) and not resume:
         raise UserError(f"{out} holds a run: go on with it (--resume), or choose another --out.")
     place = devices.choose(device)
-    modality, why = modality_of(dataset, preset, {**opening, **augmentation, **making})
-    if why:
-        print(why)
-    data, held_out = open_both(modality, dataset, data_dir, opening, augmentation)
+    if pair:
+        if opening or augmentation or making:
+            raise UserError("pairs are taken as the data sets have them: give --pair alone.")
+        data, held_out = open_pairs(pair, data_dir)
+        modality = type(data.modality)
+    else:
+        modality, why = modality_of(dataset, preset, {**opening, **augmentation, **making})
+        if why:
+            print(why)
+        data, held_out = open_both(modality, dataset, data_dir, opening, augmentation)
     with arguments():
         recipe = recipe_of(modality, preset, data, seed=seed, **making)
         chosen = _given(

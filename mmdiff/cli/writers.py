@@ -23,8 +23,8 @@ HELD = 1 << 29  # numbers that wait in memory for one file, at most
 class Writer:
     """Writes samples [N, C, *spatial] where they belong.
 
-    Into a folder goes a file a sample; into a .png a picture of all; into a .gif how that comes out
-    of the noise; into any other file whatever the modality makes of all.
+    Into a folder goes a file a sample; into a .png a picture of all; into any other file whatever
+    the modality makes of all; into a .gif that it does not write how they come out of the noise.
 
     Args:
         destination: where.
@@ -52,7 +52,8 @@ class Writer:
     ) -> None:
         self._suffix, self._modality = destination.suffix, modality
         self._wanted, self._note = wanted, note
-        shown = frame_steps(steps, modality.frames) if self._suffix == ".gif" else range(0)
+        self._traced = self._suffix == ".gif" and self._suffix not in modality.writes
+        shown = frame_steps(steps, modality.frames) if self._traced else range(0)
         many = f"{wanted.count:,} {modality.title} are too many for one"
         if self._suffix in (".png", ".gif") and wanted.count > modality.shown:
             raise UserError(f"{many} picture: use {modality.shown:,} at most (-n), or a folder/.")
@@ -89,14 +90,14 @@ class Writer:
             for index, one in enumerate(x, self._done):
                 file = self._files[index]
                 self._modality.write(one, file, {**self._about(index, 1), "Sample": file.stem})
-        elif self._suffix != ".gif":
+        elif not self._traced:
             self._samples.append(x)
         self._done += len(x)
 
     def finish(self) -> None:
         """Write what shows or holds all samples together."""
         about = self._about(0, self._done)
-        if self._suffix == ".gif":
+        if self._traced:
             states = (torch.cat(parts).float() for parts in self._states.values())
             frames = [self._modality.show(*arranged(x, self._wanted)) for x in states]
             save_gif(frames, self._files[0], note=about)

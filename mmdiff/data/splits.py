@@ -39,7 +39,10 @@ class Chosen:
 
 
 def choose(
-    names: Sequence[str], split: str, works: Callable[[str], bool] = lambda name: True
+    names: Sequence[str],
+    split: str,
+    works: Callable[[str], bool] = lambda name: True,
+    labelled: bool = True,
 ) -> Chosen:
     """The files of a split, and their classes.
 
@@ -57,13 +60,16 @@ def choose(
         names: relative POSIX paths.
         split: "train" or "test".
         works: whether a file can be used; asked until each class has one that can.
+        labelled: whether folders are classes; if not, no file is left out for its folder's sake.
 
     Raises:
         UserError: a folder `train` or `test` among others, which would become a class.
     """
     named = _named_splits(names)
     train, test, left_out = named or (list(names), [], {})
-    classes, stray, note = _classes(train, test, depth=1 if named else 0)
+    classes, stray, note = (
+        _classes(train, test, depth=1 if named else 0) if labelled else ({}, [], "")
+    )
     left_out |= dict.fromkeys(stray, "outside of the folders of the classes")
     train, test = ([name for name in part if name not in left_out] for part in (train, test))
     if not test:

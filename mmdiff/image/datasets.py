@@ -149,7 +149,7 @@ def open_images(
     """
     if split not in ("train", "test"):
         raise ValueError(f'unknown split {split!r}; known are "train" and "test".')
-    sides = _sides(size)
+    sides = checked_sides(size)
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         held = open_folder(Path(path).expanduser().absolute(), split, sides, whole=crop)
@@ -169,7 +169,7 @@ def _window(x: Tensor, sides: Sequence[int], place: float) -> Tensor:
     return x[:, top : top + sides[0], left : left + sides[1]]
 
 
-def _sides(size: int | Sides | None) -> Sides | None:
+def checked_sides(size: int | Sides | None) -> Sides | None:
     """Height and width. Raises ValueError for what no image can have or no memory can hold."""
     if size is None:
         return None

@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
@@ -57,10 +58,9 @@ class Header:
 def read_header(path: Path) -> Header | str:
     """What the file's beginning says, or why it is no picture."""
     try:
-        with _open(path) as image:
+        with open_picture(path) as image:
             grey = image.mode in _GREY_MODES or image.mode.startswith("I")
-            said = f"{image.info.get('Description')} {image.info.get('comment')}"  # PNG, GIF
-            return Header(grey, (image.height, image.width), GENERATED in said)
+            return Header(grey, (image.height, image.width), is_generated(image))
     except Exception as error:  # a foreign file may raise anything
         return reason(error)
 
@@ -81,22 +81,29 @@ def decode(path: Path, mode: Mode, sides: Sides | None = None, whole: bool = Fal
         Exception: whatever Pillow raises for a bad file.
         ValueError: pixels beyond the range of their type, or NaN.
     """
-    with _open(path) as file:
-        bits = file.tag_v2.get(BITSPERSAMPLE) if isinstance(file, TiffImageFile) else None
-        if sides is not None:
-            # JPEG only: far quicker for large photographs.
-            file.draft(mode, (2 * sides[1], 2 * sides[0]))
-        image: Image.Image = ImageOps.exif_transpose(file)
-        if image.mode == "F" or image.mode.startswith("I"):
-            image = _to_eight_bits(image, 4095 if bits == (12,) else _FULL)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert(mode)
-        if sides is not None:
-            fit = ImageOps.cover if whole else ImageOps.fit
-            image = fit(image, (sides[1], sides[0]), Image.Resampling.LANCZOS)
-        pixels: Tensor = tvf.pil_to_tensor(image)
+    with open_picture(path) as file:
+        return to_pixels(file, mode, sides, whole)
+
+
+def to_pixels(
+    file: Image.Image, mode: Mode, sides: Sides | None = None, whole: bool = False
+) -> Tensor:
+    """The present frame of an open picture, as `decode` gives it."""
+    bits = file.tag_v2.get(BITSPERSAMPLE) if isinstance(file, TiffImageFile) else None
+    if sides is not None:
+        # JPEG only: far quicker for large photographs.
+        file.draft(mode, (2 * sides[1], 2 * sides[0]))
+    image: Image.Image = ImageOps.exif_transpose(file)
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _to_eight_bits(image, 4095 if bits == (12,) else _FULL)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(mode)
+    if sides is not None:
+        fit = ImageOps.cover if whole else ImageOps.fit
+        image = fit(image, (sides[1], sides[0]), Image.Resampling.LANCZOS)
+    pixels: Tensor = tvf.pil_to_tensor(image)
     return pixels
 
 
@@ -136,7 +143,16 @@ def reason(error: Exception) -> str:
     return shorten(text, 80)
 
 
-def _open(path: Path) -> Image.Image:
+def is_generated(image: Image.Image) -> bool:
+    """Whether a file says that a model generated it."""
+    said = [image.info.get("Description"), image.info.get("comment")]  # of a PNG, of a GIF
+    if "exif" in image.info:  # a WebP's; where there is none, Pillow would decode a PNG to seek it
+        said.append(image.getexif().get(Base.ImageDescription))
+    return any(GENERATED in str(text) for text in said)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A file, by the parsers of plain pictures alone."""
     named = _FORMATS.get(path.suffix.lower())
     return Image.open(path, formats=[*_COMMON, named] if named else _COMMON)
 

@@ -121,8 +121,7 @@ def open_folder(root: Path, split: str, sides: Sides | None = None, whole: bool 
     # Both splits decide colour and size from all files, so that they always agree.
     mode: Mode = "L" if all(header.grey for header in sound.values()) else "RGB"
     if sides is None:
-        side = max(4, min(64, min(next(iter(sound.values())).sides) // 4 * 4))
-        sides = (side, side)
+        sides = usual_sides(next(iter(sound.values())).sides)
 
     def works(name: str) -> bool:
         return not ImageFiles([root / name], mode, sides, whole).flaw(0)
@@ -145,7 +144,7 @@ def open_folder(root: Path, split: str, sides: Sides | None = None, whole: bool 
         chosen.labels,
         {name: found.files[name] for name in names},
         found.left_out | bad,
-        tuple(filter(None, (_sizes([sound[name].sides for name in names]), chosen.note))),
+        tuple(filter(None, (sizes([sound[name].sides for name in names]), chosen.note))),
         sides,
     )
 
@@ -173,7 +172,13 @@ def _those(
     return store if len(kept) == len(files) else store[torch.tensor(kept)]
 
 
-def _sizes(sides: Sequence[Sides]) -> str:
+def usual_sides(first: Sides) -> Sides:
+    """The sides of what a folder holds, by those of the first file in it."""
+    side = max(4, min(64, min(first) // 4 * 4))
+    return side, side
+
+
+def sizes(sides: Sequence[Sides]) -> str:
     """How large the files are: "files of 30 x 47 to 300 x 200 pixels"."""
     ranked = sorted(set(sides), key=lambda side: (side[0] * side[1], side))
     ends = [f"{high:,} x {wide:,}" for high, wide in dict.fromkeys((ranked[0], ranked[-1]))]

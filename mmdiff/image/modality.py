@@ -45,7 +45,11 @@ class Pictures(Modality):
     def presets(cls) -> Mapping[str, Any]:
         from mmdiff.image import presets  # networks, which drawing needs none of
 
-        return {"fast": presets.fast, "thesis": presets.thesis}
+        return {
+            "fast": presets.fast,
+            "thesis": presets.thesis,
+            "transformer": presets.transformer,
+        }
 
     def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:
         return decoding.read(path, shape[0], (shape[1], shape[2]))

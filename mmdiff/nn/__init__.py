@@ -1,11 +1,30 @@
 """Networks, their blocks, and codecs; they know nothing of diffusion."""
 
+from mmdiff.nn.bridge import Bridge
 from mmdiff.nn.codecs import Patch, Raw
+from mmdiff.nn.companded import Companded
 from mmdiff.nn.ema import EMA
 from mmdiff.nn.frontends import FrontEnd
+from mmdiff.nn.gated import Gated
 from mmdiff.nn.learned import LearnedConv
 from mmdiff.nn.mdct import MDCT
+from mmdiff.nn.residual import Residual
 from mmdiff.nn.stft import STFT
+from mmdiff.nn.transformer import Transformer
 from mmdiff.nn.unet import UNet
 
-__all__ = ["EMA", "MDCT", "STFT", "FrontEnd", "LearnedConv", "Patch", "Raw", "UNet"]
+__all__ = [
+    "EMA",
+    "MDCT",
+    "STFT",
+    "Bridge",
+    "Companded",
+    "FrontEnd",
+    "Gated",
+    "LearnedConv",
+    "Patch",
+    "Raw",
+    "Residual",
+    "Transformer",
+    "UNet",
+]

@@ -27,19 +27,25 @@ _PATCHES = {
 }
 
 
-def to_patches(x: Tensor, patch: int) -> Tensor:
-    """[B, C, *(n patch)] -> [B, C patch^dims, *n] in one, two or three dimensions."""
-    if patch == 1:
-        return x
-    return rearrange(x, _PATCHES[x.ndim - 2], **dict.fromkeys("pqr"[: x.ndim - 2], patch))
+def to_patches(x: Tensor, patch: int | Sequence[int]) -> Tensor:
+    """[B, C, *(n patch)] -> [B, C (all of patch), *n] in one, two or three dimensions.
+
+    `patch` is one size for all axes, or one for each.
+    """
+    return x if patch == 1 else rearrange(x, _PATCHES[x.ndim - 2], **_sizes(x, patch))
 
 
-def from_patches(x: Tensor, patch: int) -> Tensor:
-    """[B, C patch^dims, *n] -> [B, C, *(n patch)], the inverse of `to_patches`."""
+def from_patches(x: Tensor, patch: int | Sequence[int]) -> Tensor:
+    """[B, C (all of patch), *n] -> [B, C, *(n patch)], the inverse of `to_patches`."""
     if patch == 1:
         return x
     cut, whole = reversed(_PATCHES[x.ndim - 2].split(" -> "))
-    return rearrange(x, f"{cut} -> {whole}", **dict.fromkeys("pqr"[: x.ndim - 2], patch))
+    return rearrange(x, f"{cut} -> {whole}", **_sizes(x, patch))
+
+
+def _sizes(x: Tensor, patch: int | Sequence[int]) -> dict[str, int]:
+    sizes = (patch,) * (x.ndim - 2) if isinstance(patch, int) else patch
+    return dict(zip("pqr", sizes, strict=False))
 
 
 class Raw(nn.Module):

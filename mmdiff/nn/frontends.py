@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from mmdiff.nn.codecs import AxisCodec, Patch, Raw
 from mmdiff.nn.learned import LearnedConv
 from mmdiff.nn.mdct import MDCT
 from mmdiff.nn.stft import STFT
+from mmdiff.nn.unet import Encoded
 
 LARGEST = 8192  # positions that `parse` lets a codec take at a time
 
@@ -47,16 +48,45 @@ class FrontEnd(nn.Module):
         """The arguments that it was made with."""
         return {"codec": self.codec, "backbone": self.backbone, "conditions": self.conditions}
 
+    @property
+    def width(self) -> int:
+        """See `Encoded`."""
+        return self.backbone.width
+
+    @property
+    def features(self) -> int:
+        """See `Encoded`."""
+        return self.backbone.features
+
     def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
         """x [B, C, *spatial] at t [B] -> [B, C, *spatial], in the dtype of x."""
+        code, inside = self._code(x, told)
+        return self._decoded(self.backbone(code, t, **inside), x.shape[2:], x.dtype)
+
+    def encode(self, x: Tensor, t: Tensor, **told: Tensor) -> Encoded:
+        """The first half of `forward`, where the backbone has halves."""
+        code, inside = self._code(x, told)
+        encoded: Encoded = self.backbone.encode(code, t, **inside)
+        return encoded._replace(rest=(encoded.rest, x.shape[2:], x.dtype))
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """The second half of `forward`."""
+        rest, sides, dtype = encoded.rest
+        return self._decoded(self.backbone.decode(encoded._replace(rest=rest)), sides, dtype)
+
+    def _code(self, x: Tensor, told: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the backbone is given for x and what is told."""
         wide = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             code = self.codec.encode(x.to(wide))
             inside = {n: self.conditions[n].encode(value, self.codec) for n, value in told.items()}
-        output = self.backbone(code, t, **inside)
-        with torch.autocast(x.device.type, enabled=False):
-            y: Tensor = self.codec.decode(output.to(wide), x.shape[2:])
-        return y.to(x.dtype)
+        return code, inside
+
+    def _decoded(self, output: Tensor, sides: Sequence[int], dtype: torch.dtype) -> Tensor:
+        wide = torch.promote_types(dtype, torch.float32)
+        with torch.autocast(output.device.type, enabled=False):
+            y: Tensor = self.codec.decode(output.to(wide), sides)
+        return y.to(dtype)
 
 
 def parse(text: str) -> Raw | Patch | AxisCodec:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _HEAD = 32
+_TINY = 1e-6  # of a mean square
 _FIR = (1.0, 3.0, 3.0, 1.0)
 _APPLY: dict[tuple[int, bool], Any] = {
     (2, False): F.conv2d,
@@ -44,7 +45,7 @@ def conv(
     return layer
 
 
-def norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int) -> nn.GroupNorm:
     """Group normalisation in up to 8 groups, of at least two channels each.
 
     A group of one channel would be a constant where only one position is left.
@@ -53,14 +54,31 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(next(whole, 1), channels)
 
 
+class PositionNorm(nn.Module):
+    """Each position on its own, over its channels, to a mean square of 1 (Zhang & Sennrich 2019).
+
+    Unlike a group's statistics it depends on nothing far away.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, *spatial] -> the same shape."""
+        scale = x.float().square().mean(1, keepdim=True).add(_TINY).rsqrt().to(x.dtype)
+        return x * scale * self.weight.to(x.dtype)[(..., *(None,) * (x.ndim - 2))]
+
+
 class ResBlock(nn.Module):
     """Two convolutions around a residual; the embedding scales and shifts what is between them.
 
     Dhariwal & Nichol 2021 (adaptive group normalisation). It starts as the identity.
     """
 
-    def __init__(self, dims: int, channels: int, embedding: int) -> None:
+    def __init__(self, dims: int, channels: int, embedding: int, local: bool = False) -> None:
         super().__init__()
+        norm = PositionNorm if local else group_norm
         self.norm_in = norm(channels)
         self.conv_in = conv(dims, channels, channels, 3)
         self.modulation = nn.Linear(embedding, 2 * channels)
@@ -85,7 +103,7 @@ class Attention(nn.Module):
         self.heads = max(1, channels // _HEAD)
         if channels % self.heads:
             raise ValueError(f"attention needs channels that {_HEAD} divides, not {channels}.")
-        self.norm = norm(channels)
+        self.norm = group_norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
         nn.init.zeros_(self.out.weight)
@@ -95,16 +113,17 @@ class Attention(nn.Module):
         """[B, C, *spatial] -> the same shape."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        h = _attend(q, k, v).transpose(1, 2).flatten(2)
+        h = attend(q, k, v).transpose(1, 2).flatten(2)
         return x + self.out(h).transpose(1, 2).reshape(x.shape)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v)
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention [B, heads, N, d] in the dtype of `v`; to those keys alone where `mask` is true."""
+    if v.device.type != "cpu" or v.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, mask)
     # On a CPU the bf16 kernel's backward takes three times as long as float32's.
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask).to(v.dtype)
 
 
 class Resample(nn.Module):

@@ -68,6 +68,7 @@ class MDCT(AxisCodec):
         if window not in get_args(Window):
             raise ValueError(f'unknown window {window!r}; known are "sine" and "kbd".')
         self.config = {"bands": bands, "window": window, "dims": dims}
+        self.window: Window = window
         self.factor = self.width = bands
         # [4, bands / 2]: the quarters of the window, over the end of the block before, the two
         # halves of the block itself, and the start of the block after.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,20 +13,33 @@ from torch.autograd.forward_ad import unpack_dual
 
 from mmdiff.conditions import Condition
 from mmdiff.nn.codecs import from_patches, to_patches
-from mmdiff.nn.embeddings import TimeEmbedding
-from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, norm
+from mmdiff.nn.conditioned import Conditioned
+from mmdiff.nn.layers import Attention, PositionNorm, Resample, ResBlock, conv, group_norm
 from mmdiff.nn.tokens import CrossAttention, TokenEmbedding
 
 _EMBEDDING = 256
 _FEWEST, _MOST = 2**11, 2**15  # positions, see `_in_order`
 
 
+class Encoded(NamedTuple):
+    """Half way through a network: what `encode` makes of a signal, and `decode` goes on with.
+
+    What stands between the two may change `h` and `embedding`; `rest` is the network's own.
+    """
+
+    h: Tensor  # [B, width, *positions], the bottleneck
+    embedding: Tensor  # [B, features], of the time and of what is told
+    rest: tuple[Any, ...]
+
+
 class Stage(nn.Module):
     """A residual block, then self-attention and attention to tokens, where there are any."""
 
-    def __init__(self, dims: int, channels: int, attention: bool, tokens: bool) -> None:
+    def __init__(
+        self, dims: int, channels: int, attention: bool, tokens: bool, local: bool = False
+    ) -> None:
         super().__init__()
-        self.block = ResBlock(dims, channels, _EMBEDDING)
+        self.block = ResBlock(dims, channels, _EMBEDDING, local)
         self.attention = Attention(channels) if attention else None
         self.cross = CrossAttention(channels, _EMBEDDING) if tokens else None
 
@@ -48,7 +61,7 @@ class Join(nn.Module):
         return self.mix(torch.cat((x, skip), dim=1))
 
 
-class UNet(nn.Module):
+class UNet(Conditioned):
     """U-Net after Ronneberger et al. 2015 and Dhariwal & Nichol 2021, any size, any of the `dims`.
 
     Args:
@@ -61,6 +74,8 @@ class UNet(nn.Module):
             tokens, if it is told any; by default none. Tokens always reach the coarsest block.
         patch: the sides are divided by this first, and the channels take the samples.
         conditions: what it can be told, such as {"label": Class(10)}.
+        local: normalise each position on its own, so that what comes out at a place depends on
+            what is near it alone, and a long signal can be worked off in windows that overlap.
 
     Sides that the levels do not divide are padded and cropped inside. The output starts at 0.
     """
@@ -75,8 +90,9 @@ class UNet(nn.Module):
         attention: Sequence[bool] | None = None,
         patch: int = 1,
         conditions: Mapping[str, Condition] | None = None,
+        local: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(conditions, _EMBEDDING)
         attention = [False] * len(channels) if attention is None else list(attention)
         if dims not in (1, 2, 3):
             raise ValueError(f"UNet is for 1 to 3 dimensions, not {dims}.")
@@ -84,6 +100,8 @@ class UNet(nn.Module):
             raise ValueError("UNet needs one entry of `attention` for each entry of `channels`.")
         if blocks < 1 or patch < 1:
             raise ValueError("UNet needs at least one block and a patch of at least 1.")
+        if local and any(attention):
+            raise ValueError("attention looks at everything: a local UNet has none.")
         self.config: dict[str, Any] = {
             "dims": dims,
             "in_channels": in_channels,
@@ -92,32 +110,28 @@ class UNet(nn.Module):
             "blocks": blocks,
             "attention": attention,
             "patch": patch,
-            "conditions": dict(conditions or {}),
+            "conditions": dict(self.conditions),
+            "local": local,
         }
-        self.conditions: dict[str, Any] = dict(conditions or {})
         self.dims, self.patch = dims, patch
+        self.width, self.features = channels[-1], _EMBEDDING  # of what `Encoded` holds
         self.multiple = patch * 2 ** (len(channels) - 1)
 
-        self.time = TimeEmbedding(_EMBEDDING)
-        self.embeddings = nn.ModuleDict(
-            {name: kind.embedding(_EMBEDDING) for name, kind in self._that_enter("embedding")}
-        )
         told = dict(self._that_enter("tokens"))
         self.tokens = TokenEmbedding(told, _EMBEDDING) if told else None
-        aligned = sum(kind.channels + 1 for _, kind in self._that_enter("channels"))
-        self.stem = conv(dims, (in_channels + aligned) * patch**dims, channels[0], 3)
+        self.stem = conv(dims, (in_channels + self._aligned()) * patch**dims, channels[0], 3)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for width, attend in zip(channels, attention, strict=True):
-            how = (dims, width, attend, attend and bool(told))
+            how = (dims, width, attend, attend and bool(told), local)
             self.down.append(nn.ModuleList(Stage(*how) for _ in range(blocks)))
             stages = (nn.ModuleList((Join(dims, width), Stage(*how))) for _ in range(blocks))
             self.up.append(nn.ModuleList(stages))
-        self.middle = Stage(dims, channels[-1], attention[-1], bool(told))
+        self.middle = Stage(dims, channels[-1], attention[-1], bool(told), local)
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         for fine, coarse in pairwise(channels):
             self.shrink.append(Resample(dims, fine, coarse, up=False))
             self.grow.append(Resample(dims, coarse, fine, up=True))
-        self.head_norm = norm(channels[0])
+        self.head_norm = (PositionNorm if local else group_norm)(channels[0])
         self.head = conv(dims, channels[0], out_channels * patch**dims, 3, zero=True)
 
     def forward(self, x: Tensor, t: Tensor, **told: Tensor | None) -> Tensor:
@@ -125,13 +139,16 @@ class UNet(nn.Module):
 
         A condition that is left out is not told.
         """
+        return self.decode(self.encode(x, t, **told))
+
+    def encode(self, x: Tensor, t: Tensor, **told: Tensor | None) -> Encoded:
+        """The first half of `forward`: all the way down."""
         sides = x.shape[2:]
         given = self._given(x, told)
-        embedding = F.silu(self._embed(t, given))
+        embedded = self._embed(t, given)
+        embedding = F.silu(embedded)
         tokens = () if self.tokens is None else self.tokens(given, len(x))
-        aligned = [kind.align(given[n], sides).to(x) for n, kind in self._that_enter("channels")]
-        x = torch.cat((x, *aligned), dim=1) if aligned else x
-        x = to_patches(_pad(x, self.multiple), self.patch)
+        x = to_patches(_pad(self._with_signals(x, given), self.multiple), self.patch)
         x = self.stem(_in_order(x[:, :, None] if self.dims == 1 else x, t))
         skips: list[Tensor] = []
         for level, stages in enumerate(self.down):
@@ -140,6 +157,12 @@ class UNet(nn.Module):
             for stage in cast(nn.ModuleList, stages):
                 x = stage(x, embedding, tokens)
                 skips.append(x)
+        return Encoded(x, embedded, (skips, tokens, sides))
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """The second half of `forward`: the middle, and up again to [B, out_channels, *spatial]."""
+        x, embedded, (skips, tokens, sides) = encoded
+        embedding, skips = F.silu(embedded), list(skips)
         x = self.middle(x, embedding, tokens)
         for level in reversed(range(len(self.up))):
             for join, stage in cast(Iterable[tuple[Join, Stage]], self.up[level]):
@@ -148,23 +171,6 @@ class UNet(nn.Module):
                 x = self.grow[level - 1](x)
         x = self.head(F.silu(self.head_norm(x)))
         return _crop(from_patches(x[:, :, 0] if self.dims == 1 else x, self.patch), sides)
-
-    def _that_enter(self, way: str) -> list[tuple[str, Any]]:
-        return [item for item in self.conditions.items() if item[1].enters == way]
-
-    def _given(self, x: Tensor, told: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-        unknown = told.keys() - self.conditions.keys()
-        if unknown:
-            known = ", ".join(self.conditions) or "none"
-            raise ValueError(f"unknown condition {min(unknown)!r}; this network knows: {known}.")
-        values = ((name, kind, told.get(name)) for name, kind in self.conditions.items())
-        return {name: kind.nothing(x) if v is None else v for name, kind, v in values}
-
-    def _embed(self, t: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-        embedding = self.time(t)
-        for name, module in self.embeddings.items():
-            embedding = embedding + module(given[name])
-        return embedding
 
 
 def _in_order(x: Tensor, t: Tensor) -> Tensor:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mmdiff.restore.drawing import usual
 from mmdiff.restore.physics import Filter, Linear, Mask, Room, gaussian, lowpass
 from mmdiff.restore.tasks import (
+    clip_level,
     colour,
     continue_to,
     deblur,
@@ -16,7 +18,6 @@ from mmdiff.restore.tasks import (
     fill,
     restore,
     unroom,
-    usual,
     vary,
     widen,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Linear",
     "Mask",
     "Room",
+    "clip_level",
     "colour",
     "continue_to",
     "deblur",

@@ -25,6 +25,14 @@ class Linear(ABC):
 
     shape: tuple[int, ...]
 
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        """How far before and after it, on the last axis, x counts for a position of A x, if known.
+
+        None also where A x has no such positions.
+        """
+        return None
+
     @abstractmethod
     def A(self, x: Tensor) -> Tensor:  # noqa: N802  # deepinv's name
         """What is measured of `x` [B, *shape]."""
@@ -68,6 +76,11 @@ class Filter(Linear):
         if len(self.taps) < self.stride or (len(self.taps) - self.stride) % 2:
             raise ValueError(f"{len(self.taps)} taps have no middle at a stride of {self.stride}.")
 
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        """As of `Linear`."""
+        return None if self.stride > 1 else 2 * (len(self.taps) // 2,)
+
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         beyond = (len(self.taps) - self.stride) // 2
         taps = self.taps.to(x)[None, None]
@@ -86,10 +99,40 @@ class Room(Linear):
     shape: tuple[int, ...]
     response: Tensor
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """As of `Linear`."""
+        return len(self.response) - 1, 0
+
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         response = self.response.to(x).expand(*x.shape[:-1], -1)
         heard: Tensor = fftconvolve(x, response)[..., : x.shape[-1]]
         return heard
+
+
+@dataclass(frozen=True)
+class Following(Linear):
+    """What `whole` measures of x where it goes on after `past` positions that are known.
+
+    That is the first `known` positions of x themselves, and then the first `heard` of what is
+    measured, without the part that the past has in it, which `of_past` gives.
+    """
+
+    shape: tuple[int, ...]
+    whole: Linear
+    past: int
+    known: int
+    heard: int
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        return torch.cat((x[..., : self.known], self._heard(F.pad(x, (self.past, 0)))), -1)
+
+    def of_past(self, past: Tensor) -> Tensor:
+        """What the positions before x [B, C, past] add to what is heard."""
+        return self._heard(F.pad(past, (0, self.shape[-1])))
+
+    def _heard(self, x: Tensor) -> Tensor:
+        return self.whole.A(x)[..., self.past : self.past + self.heard]
 
 
 def gaussian(width: float) -> Tensor:

@@ -16,8 +16,6 @@ as it is.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,31 +25,17 @@ from torch import Tensor
 
 from mmdiff import noise as keyed
 from mmdiff.diffusion import Diffusion
-from mmdiff.posterior import Posterior, clipped
+from mmdiff.posterior import clipped
+from mmdiff.restore.drawing import LOOSE, answers, around, device_of, fill_holes, onward, usual
 from mmdiff.restore.physics import Filter, Mask, Room, gaussian, lowpass
-from mmdiff.sampling import Sampling, sample
-from mmdiff.steering import Clip, Known, Steering
+from mmdiff.sampling import Sampling
 
 SIGMA = 0.01  # the deviation of a measurement's noise, where it is only rounded
-# For what is known around a hole or a peak, which `Known` makes exact: this and one round draw as
-# well as less noise and more rounds do, and stay stable where a model never saw the like.
-_LOOSE = 0.1
 _MOST_STEPS = 1000  # from pure noise; denoising goes the end of that way alone
+_TOP = 0.999  # of the highest peak; what lies above is as high
+_BINS, _LOWEST_LEVEL = 100, 0.4  # that heights up to the highest are counted in; where they begin
+_CROWDED = 2.5  # times as many as below
 _STEEP = 16  # lobes of the filter whose band is widened: nothing is known beyond the band
-_TOP = 0.999  # of the highest peak; what lies above was clipped
-
-
-def usual(model: Diffusion) -> Sampling:
-    """What the model recommends, but for what `Posterior` needs.
-
-    That is `DPMpp2MSDE`; no guidance, whose estimate is no mean of x0; and a clip to the range of
-    the data, which a sample that has little in common with the model's would leave.
-    """
-    if model.info is None:
-        return Sampling()
-    modality, recommended = model.info.modality, model.info.sampling
-    clip = recommended.clip or (modality.data_range if modality else None)
-    return replace(recommended, solver="dpmpp2msde", guidance=None, clip=clip)
 
 
 def restore(model: Diffusion, y: Tensor, physics: Any, sigma: float = SIGMA, **how: Any) -> Tensor:
@@ -65,18 +49,12 @@ def restore(model: Diffusion, y: Tensor, physics: Any, sigma: float = SIGMA, **h
         sigma: the deviation of the noise, in the units of y.
         how: see the head of this module.
     """
-    y = y.to(_device(model))[None]
-    shape = physics.A_adjoint(y).shape[1:]
-    return _draw(model, shape, [Posterior(y, physics, sigma)], **how)
+    return answers(model, y, physics, sigma, **how)
 
 
 def fill(model: Diffusion, y: Tensor, mask: Tensor, **how: Any) -> Tensor:
     """Draw anew where `mask` (bool, broadcasts to y) is true: holes, gaps, scratches."""
-
-    def posterior(part: Tensor, known: Tensor) -> Posterior:
-        return Posterior(part * known, Mask(tuple(part.shape[1:]), known), _LOOSE, rounds=1)
-
-    return _fill(model, y, mask, posterior, **how)
+    return fill_holes(model, y, mask, around, **how)
 
 
 def extend(model: Diffusion, y: Tensor, border: int, **how: Any) -> Tensor:
@@ -89,28 +67,57 @@ def extend(model: Diffusion, y: Tensor, border: int, **how: Any) -> Tensor:
 
 
 def continue_to(model: Diffusion, y: Tensor, seconds: float, **how: Any) -> Tensor:
-    """Go on after the end of a sound, until all of it is so many seconds long."""
-    now, length = y.shape[-1], model.info.modality.lasting(y.shape, seconds)[-1]
-    if length <= now:
+    """Go on after the end of a sound or a video, until all of it is so many seconds long."""
+    longer = lengthened(model, y, seconds)
+    return fill(model, longer, lengthened(model, torch.zeros_like(y), seconds, 1.0) > 0, **how)
+
+
+def lengthened(model: Diffusion, y: Tensor, seconds: float, value: float = 0.0) -> Tensor:
+    """`y` with `value` after its end, so many seconds long."""
+    shape = model.info.modality.lasting(y.shape, seconds)
+    if shape <= tuple(y.shape):
         raise ValueError(f"it lasts for {seconds:g} seconds already: ask for more.")
-    return fill(model, F.pad(y, (0, length - now)), torch.arange(length) >= now, **how)
+    ends = zip(reversed(y.shape), reversed(shape), strict=True)
+    return F.pad(y, [margin for now, then in ends for margin in (0, then - now)], value=value)
 
 
 def declip(model: Diffusion, y: Tensor, level: float | None = None, **how: Any) -> Tensor:
     """Draw the peaks that were cut off at +-`level`; from y itself, if None.
 
     Raises:
-        ValueError: there are none; also no two positions side by side at the highest peak.
+        ValueError: there are none, as far as `clip_level` can tell.
     """
-    if level is None:
-        level = _TOP * float(y.abs().max())
-        top = y.abs() >= level
-        if not (top[..., 1:] & top[..., :-1]).any():
-            raise ValueError("nothing is clipped: its highest peak is no two samples wide.")
-    y = y.to(_device(model))
+    level = clip_level(y) if level is None else level
+    y = y.to(device_of(model))
     top = y.abs() >= level
-    x = _fill(model, y, top, lambda part, _: clipped(part, level, _LOOSE, rounds=1), **how)
+    x = fill_holes(model, y, top, lambda part, _: clipped(part, level, LOOSE, rounds=1), **how)
     return torch.where(top, y.sign() * torch.maximum(x * y.sign(), y.abs()), x)
+
+
+def clip_level(y: Tensor) -> float:
+    """The level that a sound `y` was clipped to.
+
+    That is its highest peak, if it is flat. Lossy coding and dither spread flat peaks, and the
+    level is the lower end of where they crowd.
+
+    Raises:
+        ValueError: no peak is flat, and they crowd nowhere.
+    """
+    height = y.abs()
+    peak = float(height.max())
+    top = height >= _TOP * peak
+    if (top[..., 1:] & top[..., :-1]).any():
+        return _TOP * peak
+    count = torch.histc(height.float().cpu(), _BINS, 0, peak)
+    count = F.avg_pool1d(count[None], 5, 1, 2, count_include_pad=False)[0]
+    count[: int(_BINS * _LOWEST_LEVEL)] = torch.inf  # a sound has more and more of what is quiet
+    fewest = count.cummin(0).values
+    crowded = int((count / (fewest + 1)).nan_to_num(0).argmax())
+    # A pure tone crowds at its peak, which is no clipping: beyond a level there is less again.
+    if not count[crowded] > _CROWDED * max(float(fewest[crowded]) + 1, float(count[-1])):
+        raise ValueError("nothing is clipped: no peak is flat, and no height is that of many.")
+    rare = count < (count[crowded] + fewest[crowded]) / 2
+    return peak * (int(rare[:crowded].nonzero().max()) + 1) / _BINS
 
 
 def enlarge(model: Diffusion, y: Tensor, factor: int, **how: Any) -> Tensor:
@@ -141,7 +148,7 @@ def colour(model: Diffusion, y: Tensor, **how: Any) -> Tensor:
 
     if (model.info.shape[0], len(model.info.shape)) != (3, 3):
         raise ValueError(f"this model makes {list(model.info.shape)}: colours need three channels.")
-    return restore(model, y, Decolorize(srf="rec601", device=_device(model)), **how)
+    return restore(model, y, Decolorize(srf="rec601", device=device_of(model)), **how)
 
 
 def unroom(model: Diffusion, y: Tensor, response: Tensor, **how: Any) -> Tensor:
@@ -158,96 +165,35 @@ def denoise(model: Diffusion, y: Tensor, sigma: float, **how: Any) -> Tensor:
     if not 0 < sigma < float("inf"):
         raise ValueError(f"the deviation of the noise must be above 0, not {sigma}.")
     if model.codec is not None:
-        identity = Mask(tuple(y.shape), torch.ones((), device=_device(model)))
+        identity = Mask(tuple(y.shape), torch.ones((), device=device_of(model)))
         return restore(model, y, identity, sigma, **how)
+    t, alpha, how["sampling"] = noisy(model, sigma, how.pop("sampling", None) or usual(model))
+    states = alpha * y.to(device_of(model)).expand(how.get("count", 1), *y.shape)
+    return onward(model, states, t, **how)
+
+
+def noisy(model: Diffusion, sigma: float, sampling: Sampling) -> tuple[float, float, Sampling]:
+    """The time t where noise is `sigma` times the signal, alpha there, and `sampling` from there.
+
+    That takes about as many steps from t as from pure noise.
+    """
     log_snr = -2 * torch.tensor(sigma, dtype=torch.float64).log()
-    t = float(model.schedule.time_of(log_snr))
-    alpha = float(model.schedule(torch.tensor(t, dtype=torch.float64))[0])
-    sampling = how.pop("sampling", None) or usual(model)
+    t = model.schedule.time_of(log_snr)
     most = min(_MOST_STEPS, getattr(model.schedule, "timesteps", None) or _MOST_STEPS)
-    sampling = replace(sampling, steps=min(most, max(sampling.steps, round(sampling.steps / t))))
-    state = alpha * y.to(_device(model)).expand(how.get("count", 1), *y.shape)
-    return _draw(model, y.shape, start=t, noise=state, sampling=sampling, **how)
+    steps = min(most, max(sampling.steps, round(sampling.steps / float(t))))
+    return float(t), float(model.schedule(t)[0]), replace(sampling, steps=steps)
 
 
 def vary(model: Diffusion, y: Tensor, strength: float, **how: Any) -> Tensor:
     """Variations: noised to the time `strength` in (0, 1], at which nothing is left (SDEdit)."""
-    state = noised(model, y, how.get("count", 1), strength, how.get("seed", 0))
-    return _draw(model, y.shape, start=strength, noise=state, **how)
+    states = noised(model, y, how.get("count", 1), strength, how.get("seed", 0))
+    return onward(model, states, strength, **how)
 
 
 def noised(model: Diffusion, y: Tensor, count: int, t: float, seed: int) -> Tensor:
     """`count` states at the time `t` of `y` [C, *spatial], with the noise of samples of `seed`."""
-    device = _device(model)
+    device = device_of(model)
     with torch.no_grad():
         code = model.encode(y[None].to(device)).expand(count, *[-1] * y.ndim)
         z = keyed.normal(seed, torch.arange(count, device=device), -1, code.shape[1:])
         return model.add_noise(code, torch.full((count,), t, device=device), z)
-
-
-def _fill(
-    model: Diffusion,
-    y: Tensor,
-    mask: Tensor,
-    posterior: Callable[[Tensor, Tensor], Posterior],
-    *,
-    count: int = 1,
-    **how: Any,
-) -> Tensor:
-    """Draw where `mask` is true by `posterior(part [count, ...], known)`.
-
-    Along a last axis that is longer than the model's, one hole after another is filled in a window
-    of the model's length, in which all else and all that was drawn before is known: the network's
-    memory does not grow with y.
-    """
-    y = y.to(_device(model))
-    mask = mask.to(y.device).expand(y.shape).clone()
-    x = y.repeat(count, *[1] * y.ndim)
-    length = y.shape[-1]
-    window = min(length, length if model.info is None else model.info.shape[-1])
-    for turn in itertools.count():
-        unknown = mask.flatten(0, -2).any(0).nonzero()[:, 0]
-        if not len(unknown):
-            break
-        first = int(unknown[0])
-        hole = int((unknown - torch.arange(len(unknown), device=y.device) == first).sum())
-        middle = first + (hole // 2 if hole < window else 0)
-        begin = min(max(0, middle - window // 2), length - window)
-        part, known = (v[..., begin : begin + window] for v in (x, ~mask))
-        steer: list[Steering] = [posterior(part, known)]
-        if model.codec is None:
-            steer.append(Known(part, known))
-        drawn = _draw(model, part.shape[1:], steer, count=count, first=turn * count, **how)
-        part.copy_(torch.where(known, part, drawn))
-        mask[..., begin : begin + window] = False
-    return x
-
-
-def _draw(
-    model: Diffusion,
-    shape: Sequence[int],
-    steer: Sequence[Steering] = (),
-    *,
-    count: int = 1,
-    seed: int = 0,
-    sampling: Sampling | None = None,
-    **rest: Any,
-) -> Tensor:
-    """What `sample` gives; clipping comes last, for nothing steers what it has cut."""
-    settings = (sampling or usual(model)).arguments(seed)
-    clip, spin = settings.pop("clip"), settings.pop("steer")
-    steer = [_of_code(model, shape, s) if isinstance(s, Posterior) else s for s in steer]
-    settings["steer"] = (*spin, *steer, *([Clip(*clip)] if clip and model.codec is None else []))
-    return sample(model, (count, *shape), **settings, **rest)
-
-
-def _of_code(model: Diffusion, shape: Sequence[int], posterior: Posterior) -> Posterior:
-    """The same for a model that works on a code, of signals of `shape`."""
-    if model.codec is None:
-        return posterior
-    measure: Any = getattr(posterior.physics, "A", posterior.physics)
-    return replace(posterior, physics=lambda z: measure(model.decode(z, shape[1:])))
-
-
-def _device(model: Diffusion) -> torch.device:
-    return next(model.parameters(), torch.empty(0)).device

@@ -6,6 +6,7 @@ end: samples, a file each, and how they came out of the noise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -101,10 +102,11 @@ class Looks:
         start = noise.normal(trainer.seed, torch.arange(len(last)), -1, last.shape[1:])
         row = [start, *(states[step] for step in sorted(marks) if step in states)]
         captions = ["start", *(str(step + 1) for step in sorted(marks) if step in states)]
-        seen = torch.stack([self._decode(state) for state in row], dim=1)
+        told = {name: value[: len(last)] for name, value in self._told(self.recipe.samples).items()}
+        seen = torch.stack([self._decode(state, told) for state in row], dim=1)
         rows = [("", columns) for columns in seen]
         save_png(self.modality.show(rows, captions), trainer.out / "reverse.png", note)
-        frames = [self.modality.show([("", self._decode(states[i]))]) for i in sorted(shown)]
+        frames = [self.modality.show([("", self._decode(states[i], told))]) for i in sorted(shown)]
         save_gif(frames, trainer.out / "reverse.gif", note=note)
 
     def _draw(self, sampling: Sampling, on_step: OnStep | None = None) -> Tensor:
@@ -125,9 +127,7 @@ class Looks:
             if on_step is not None:
                 on_step(i, t, x, x0)
 
-        told: Any = self._held_out(count) | take_turns(self.counts, count)
-        told.pop("x")
-        how = {**sampling.arguments(trainer.seed), **told}
+        how = {**sampling.arguments(trainer.seed), **self._told(count)}
         with trainer.averaged(), bar:
             for x in in_parts(
                 self.model, (count, *self.info.shape), batch=size, on_step=step, **how
@@ -143,22 +143,31 @@ class Looks:
         model, device = self.model, self.trainer.device
         told = self._held_out(SHOWN)
         x = told.pop("x")
-        x0 = model.encode(x.to(device))
+        told = {name: value.to(device) for name, value in told.items()}
+        x0 = model.encode(x.to(device), **told)
         z = noise.normal(self.trainer.seed, torch.arange(len(x), device=device), 0, x0.shape[1:])
         noised, denoised = [x], [x]
         for t in TIMES:
             at = torch.full((len(x),), t, device=device)
             x_t = model.add_noise(x0, at, z)
-            noised.append(self._decode(x_t))
-            denoised.append(self._decode(model.denoise(x_t, at, **told).x0))
+            noised.append(self._decode(x_t, told))
+            denoised.append(self._decode(model.denoise(x_t, at, **told).x0, told))
         rows = zip(torch.stack(noised, dim=1), torch.stack(denoised, dim=1), strict=True)
         return [pair for a, b in rows for pair in (("noised", a), ("denoised", b))]
 
     @torch.no_grad()
-    def _decode(self, z: Tensor) -> Tensor:
-        """A state of the model, as the signal that it is of."""
-        x: Tensor = self.model.decode(z.to(self.trainer.device), self.info.shape[1:])
+    def _decode(self, z: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+        """A state of the model, which is told this, as the signal that it is of."""
+        device = self.trainer.device
+        told = {name: value.to(device) for name, value in told.items()}
+        x: Tensor = self.model.decode(z.to(device), self.info.shape[1:], **told)
         return x.float().cpu()
+
+    def _told(self, count: int) -> dict[str, Tensor]:
+        """What the first samples are told: classes take turns, all else is of held-out signals."""
+        told = self._held_out(count) | take_turns(self.counts, count)
+        del told["x"]
+        return told
 
     def _held_out(self, count: int) -> dict[str, Tensor]:
         """So many held-out signals, spread over all of them, and what is told of them."""

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class Trainer:
             recipe.sampling,
             loading.name(data),
             dict(recipe.made),
+            getattr(data, "task", None),
         )
         self.model = recipe.model
         description(self.model, self.info)  # what cannot be saved is found out before training
@@ -229,9 +231,7 @@ class Trainer:
             "precision": str(self.dtype).removeprefix("torch."),
             "torch": torch.__version__,
         }
-        return Info(
-            self.info.shape, self.info.modality, self.info.sampling, self.info.dataset, made
-        )
+        return replace(self.info, made=made)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmdiff.audio import datasets, folders, fsdd, pyav
+from mmdiff.audio import datasets, decoding, folders, fsdd
 from mmdiff.audio.datasets import Sounds, open_sounds
 from mmdiff.audio.folders import Held, HeldSound
 from mmdiff.audio.sound import resample
@@ -625,7 +625,7 @@ def test_folders_without_sounds_are_refused(tmp_path: Path) -> None:
 
 
 def test_sounds_that_need_pyav_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyav, "available", lambda: False)
+    monkeypatch.setattr(decoding, "available", lambda: False)
     store(tmp_path / "a.wav", ramp(50))
     (tmp_path / "b.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(500))
     with pytest.warns(UserWarning, match=r"1 unreadable \(b\.m4a: needs PyAV to be read\)"):

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from mmdiff.audio import pyav
+from mmdiff.audio import decoding
 from mmdiff.audio.sound import SUFFIXES, blocks, probe, read
 from mmdiff.errors import UserError
 
@@ -247,7 +247,7 @@ def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_what_needs_pyav_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyav, "available", lambda: False)
+    monkeypatch.setattr(decoding, "available", lambda: False)
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(500))
     assert "needs PyAV to be read: pip install 'mmdiff[av]'" in told(tmp_path / "a.m4a")
 

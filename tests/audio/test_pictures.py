@@ -6,6 +6,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from PIL import Image
 
 from mmdiff.audio import pictures, sound
 from mmdiff.audio.pictures import gallery, spectrogram_picture
-from mmdiff.audio.spectrogram import mel, mel_spectrogram, outline
+from mmdiff.audio.spectrogram import mel, outline
 from mmdiff.errors import UserError
 
 RATE, LENGTH = 8000, 5120
@@ -29,6 +30,12 @@ BLACK, BLUE = (0, 0, 3), (52, 101, 164)  # the floor of the colours, and wavefor
 
 def tone(hertz: float, length: int = LENGTH, rate: int = RATE) -> torch.Tensor:
     return torch.sin(2 * math.pi * hertz / rate * torch.arange(length))
+
+
+def levels(x: torch.Tensor, rate: int = RATE) -> torch.Tensor:
+    """[L] or [C, L] -> [mels, frames] in dB, with as many frames as there are."""
+    length = x.shape[-1]
+    return outline([x.reshape(-1, length)], length, rate, length).levels
 
 
 def power(decibels: torch.Tensor) -> torch.Tensor:
@@ -52,13 +59,15 @@ def test_librosa_agrees(rate: int, window: int, mels: int) -> None:
     )  # fmt: skip
     hann = np.hanning(window + 1)[:-1]
     theirs = 10 * np.log10(np.maximum(theirs * 2 / (2 * window * (hann**2).sum()), 1e-12))
-    np.testing.assert_allclose(mel_spectrogram(x, rate).numpy(), theirs, atol=0.02)
+    for ours, one in zip(map(partial(levels, rate=rate), x), theirs, strict=True):
+        frames = min(ours.shape[1], one.shape[1])
+        np.testing.assert_allclose(ours.numpy()[:, :frames], one[:, :frames], atol=0.02)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(amplitude=st.floats(0.01, 1), hertz=st.floats(300, 3300))
 def test_the_bands_add_up_to_the_mean_square(amplitude: float, hertz: float) -> None:
-    total = power(middle(mel_spectrogram(amplitude * tone(hertz), RATE))).sum(0)
+    total = power(middle(levels(amplitude * tone(hertz)))).sum(0)
     torch.testing.assert_close(
         total, torch.full_like(total, amplitude**2 / 2), rtol=0.02, atol=1e-9
     )
@@ -67,11 +76,11 @@ def test_the_bands_add_up_to_the_mean_square(amplitude: float, hertz: float) -> 
 def test_levels() -> None:
     """Ten times the amplitude is 20 dB more; silence is -120 dB; bands are wider further up."""
     x = 0.1 * torch.randn(20 * LENGTH)
-    levels = mel_spectrogram(x, RATE)
-    torch.testing.assert_close(mel_spectrogram(10 * x, RATE), levels + 20, rtol=0, atol=1e-3)
-    assert torch.equal(mel_spectrogram(0 * x, RATE), torch.full_like(levels, -120))
+    heard = levels(x)
+    torch.testing.assert_close(levels(10 * x), heard + 20, rtol=0, atol=1e-3)
+    assert torch.equal(levels(0 * x), torch.full_like(heard, -120))
     # Of white noise a band has the power of its share of 4 kHz.
-    mean = power(middle(levels)).mean(1)
+    mean = power(middle(heard)).mean(1)
     mel = torch.linspace(0, 2595 * math.log10(1 + 4000 / 700), len(mean) + 2)
     hertz = 700 * (10 ** (mel / 2595) - 1)
     share = (hertz[2:] - hertz[:-2]) / 2 / 4000
@@ -81,7 +90,7 @@ def test_levels() -> None:
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.floats(150, 3800))
 def test_a_tone_lies_in_its_band(hertz: float) -> None:
-    loudest = middle(mel_spectrogram(tone(hertz), RATE)).mean(1).argmax()
+    loudest = middle(levels(tone(hertz))).mean(1).argmax()
     centre = (int(loudest) + 1) / (67 + 1) * mel(RATE / 2)
     assert abs(mel(hertz) - centre) < 20  # bands are 31.6 apart
 
@@ -89,12 +98,7 @@ def test_a_tone_lies_in_its_band(hertz: float) -> None:
 def test_a_click_lies_in_its_frame() -> None:
     x = torch.zeros(LENGTH)
     x[32 * 50] = 1
-    assert mel_spectrogram(x, RATE).mean(0).argmax() == 50
-
-
-@pytest.mark.parametrize("length", [1, 7, 255, 256, 5121])
-def test_any_length(length: int) -> None:
-    assert mel_spectrogram(torch.ones(3, 2, length), RATE).shape == (3, 2, 67, 1 + length // 32)
+    assert levels(x).mean(0).argmax() == 50
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -317,9 +321,8 @@ def test_an_outline_is_the_spectrogram_and_the_extremes(length: int, width: int)
     assert torch.equal(seen.low, torch.stack([part.amin(1) for part in stretches], 1))
     assert torch.equal(seen.high, torch.stack([part.amax(1) for part in stretches], 1))
     if length // (2 * width) <= 32:  # the hop of a spectrogram
-        mean = power(mel_spectrogram(x, RATE)).mean(0)[:, : seen.levels.shape[1]]
-        ours = power(seen.levels)[:, : mean.shape[1]]
-        torch.testing.assert_close(ours, mean, rtol=1e-3, atol=1e-12)
+        mean = power(torch.stack([levels(one) for one in x])).mean(0)
+        torch.testing.assert_close(power(seen.levels), mean, rtol=1e-3, atol=1e-12)
 
 
 def test_a_file_is_drawn_as_what_is_in_it(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import math
+import resource
 import wave
 from pathlib import Path
 
@@ -346,21 +346,29 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.wav"
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
     write(path, torch.zeros(1, 5), 8000)
     before = path.read_bytes()
-    whole = Path.write_bytes
-
-    def fill(self: Path, data: bytes) -> int:
-        whole(self, b"RIFF half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fill)
-    with pytest.raises(UserError, match=r"a\.wav cannot be written \(No space left"):
-        write(path, torch.ones(1, 5), 8000)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.wav"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"a\.\w+ cannot be written \(File too large"):
+            write(path, (0.5 * torch.rand(1, 9000) for _ in range(4)), 8000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sizes=st.lists(st.integers(0, 50), max_size=5))
+def test_parts_are_written_as_the_whole(tmp_path: Path, sizes: list[int]) -> None:
+    x = 2 * torch.rand(2, sum(sizes) + 9) - 1
+    write(tmp_path / "whole.wav", x, 8000, NOTE)
+    write(tmp_path / "parts.wav", iter(x.split([9, *sizes], 1)), 8000, NOTE)
+    assert (tmp_path / "parts.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
 
 
 def test_a_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import mmdiff
-from mmdiff.audio import Sound, sound
+from mmdiff.audio import Enhance, Sound, sound
 from mmdiff.conditions import Class
 from mmdiff.image.modality import Pictures
-from mmdiff.metrics import frames, images, sounds, speech
+from mmdiff.metrics import conversions, frames, images, sounds, speech
 from mmdiff.nn import MDCT, FrontEnd, UNet
 
 DIGITS = tuple("0123456789")
@@ -45,6 +45,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(images, "evaluate_digit_model", record("digits"))
     monkeypatch.setattr(speech, "evaluate_speech_model", record("speech"))
     monkeypatch.setattr(sounds, "evaluate_sound_model", record("sounds"))
+    monkeypatch.setattr(conversions, "evaluate_conversion", record("conversions"))
     return calls
 
 
@@ -189,3 +190,13 @@ def test_evaluate_reports(run: Any, data_dir: Path, tmp_path: Path) -> None:
     report = json.loads(result.out)
     assert report["count"] == 40
     assert report["frechet"] > 2 * report["floor"]  # noise is no digit
+
+
+def test_sound_from_sound_goes_to_the_judge_of_pairs(
+    run: Any, called: list[Any], tmp_path: Path
+) -> None:
+    path = save_sound(tmp_path / "enhancer.safetensors", task=Enhance(8000))
+    run("evaluate", path).refused("--dataset folder:PATH")
+    assert run("evaluate", path, "--dataset", "folder:x", "-n", 5).out == "good\n"
+    name, _, *arguments, _ = called.pop()
+    assert (name, arguments) == ("conversions", ["folder:x", 5])

@@ -166,7 +166,7 @@ def test_a_picture_of_repaired_sounds(run: Any, speech: Path, sound: Path) -> No
         (("--enlarge", 3), ("--enlarge 3", "another factor")),
         (("--extend", 4), ("--extend 4", "smaller")),
         (("--colour",), ("three channels",)),
-        (("--gap", "0:1"), ("no length",)),
+        (("--gap", "0:1"), ("--gap is of seconds", "--mask")),
         (("--continue", 2), ("no length",)),
         (("--band", 100), ("no length",)),
         (("--deblur", 0), ("above 0",)),

@@ -15,12 +15,18 @@ from PIL import Image
 import mmdiff
 from mmdiff.audio import Sound
 from mmdiff.audio.presets import FRONTEND
+from mmdiff.audio.tasks import parse
 from mmdiff.cli.data import takes
 from mmdiff.conditions import Class
 from mmdiff.errors import Interrupted
 from mmdiff.image.modality import Pictures
+from mmdiff.joint import Joint
 from mmdiff.modality import Data, known
+from mmdiff.noise import Draws
 from mmdiff.recipe import Recipe
+from mmdiff.training.loading import load
+
+DRAWS = Draws(0, 0, torch.arange(2), 2)
 
 
 @pytest.fixture
@@ -193,6 +199,7 @@ def test_of_a_folder_most_data_decide(
         ("cifar10", ("--seconds", 1), "sounds"),
         ("celeba", ("--channels", 64), "sounds"),
         ("mnist", ("--stereo",), "sounds"),
+        ("mnist", ("--task", "enhance"), "sounds"),
     ],
 )
 def test_an_option_of_another_modality_is_one_sentence(
@@ -215,6 +222,31 @@ def test_a_run_is_named_after_its_folder(
 def test_an_unknown_front_end_is_one_sentence(run: Any, sounds: Path) -> None:
     options = ("--dataset", f"folder:{sounds}", "--frontend", "wavelet")
     run("train", *options).refused("'wavelet'", "mdct:M")
+
+
+@pytest.mark.parametrize("task", ["enhance", "upsample:4000", "vocode"])
+def test_a_task_makes_pairs_of_sounds(
+    run: Any, trained: list[Any], sounds: Path, task: str
+) -> None:
+    options = ("train", "--dataset", f"folder:{sounds}", "--device", "cpu", "--task", task)
+    noise = ("--noise", f"folder:{sounds}") if task == "enhance" else ()
+    assert run(*options, *noise, "--seconds", 0.05).code == 0
+    recipe, data, held_out, _ = trained.pop()
+    assert data.task == held_out.task == parse(task, 8000)
+    assert data.conditions == held_out.conditions == recipe.model.conditions
+    items = load(data, recipe.model.conditions, len(data), [0, 1])
+    assert recipe.model.loss(items, Draws(0, 0, torch.arange(2), 2)).isfinite()
+
+
+def test_a_task_that_cannot_be_is_one_sentence(run: Any, sounds: Path) -> None:
+    options = ("train", "--dataset", f"folder:{sounds}", "--device", "cpu")
+    (sounds.parent / "empty").mkdir()
+    empty = f"folder:{sounds.parent / 'empty'}"
+    run(*options, "--task", "enhance", "--noise", empty).refused("empty", "holds no sounds")
+    run(*options, "--task", "upsample:8000").refused("nothing to make up at 8,000 Hz")
+    run(*options, "--task", "sing").refused("'sing'", "enhance", "vocode", "upsample:8000")
+    run(*options, "--noise", empty).refused("task enhance")
+    run(*options, "--task", "enhance", "--preset", "fast").refused("--preset fast", "sounds")
 
 
 def test_an_interrupted_training_says_how_to_go_on(
@@ -244,3 +276,24 @@ def test_train_needs_its_data(run: Any) -> None:
     Path("texts").mkdir()
     Path("texts/a.txt").touch()
     run("train", "--dataset", "folder:texts").refused("pictures or sounds")
+
+
+def test_a_pair_of_data_sets_makes_a_joint_model(
+    run: Any, trained: list[Any], pictures: Path, sounds: Path
+) -> None:
+    for old, new in (("high", "light"), ("low", "dark")):
+        (sounds / old).rename(sounds / new)
+    pair = (f"folder:{pictures}", f"folder:{sounds}")
+    assert run("train", "--pair", *pair, "--steps", 5).code == 0
+    recipe, data, held_out, out = trained.pop()
+    assert isinstance(recipe.model, Joint)
+    assert out == Path("runs/pictures-sounds")
+    assert list(recipe.model.parts) == ["picture", "sound"]
+    assert recipe.model.conditions == data.conditions
+    assert recipe.model.loss(load(data, data.conditions, len(data), [0, 1]), DRAWS).isfinite()
+    assert len(held_out) > 0
+    assert run("train", "--pair", pair[0], pair[0]).code == 0
+    assert list(trained.pop()[0].model.parts) == ["first", "second"]
+    run("train", "--pair", *pair, "--size", 8).refused("give --pair alone")
+    (sounds / "light").rename(sounds / "loud")
+    run("train", "--pair", *pair).refused("label of sound has other classes")

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, norm
+from mmdiff.nn.layers import Attention, Resample, ResBlock, conv, group_norm
 from mmdiff.nn.tokens import CrossAttention
 
 
@@ -189,4 +189,4 @@ def test_the_embedding_scales_and_shifts() -> None:
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 8), (16, 8), (12, 4), (8, 4), (1, 1)])
 def test_groups(channels: int, groups: int) -> None:
-    assert norm(channels).num_groups == groups
+    assert group_norm(channels).num_groups == groups

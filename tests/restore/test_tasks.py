@@ -23,6 +23,7 @@ from mmdiff.restore import (
     Linear,
     Mask,
     Room,
+    clip_level,
     colour,
     continue_to,
     deblur,
@@ -214,9 +215,41 @@ def test_declipping_keeps_what_was_not_clipped(level: float | None) -> None:
     assert above.mean() > 0.45
 
 
-def test_what_is_not_clipped_is_refused() -> None:
+def test_clipping_is_found_where_coding_has_spread_it() -> None:
+    x = drawn(64).repeat(1, 40) + 0.01 * torch.randn(1, 2560)
+    level = 0.4 * float(x.abs().max())
+    spread = x.clamp(-level, level) + 0.02 * level * torch.randn(x.shape)
+    assert clip_level(x.clamp(-level, level)) == pytest.approx(level, rel=0.01)
+    assert 0.9 * level < clip_level(spread) < level
     with pytest.raises(ValueError, match="nothing is clipped"):
-        declip(normal(), drawn())
+        clip_level(drawn())
+
+
+@pytest.mark.parametrize("task", ["filter", "room", "noise", "vary"])
+def test_long_sounds_are_restored_in_windows(task: str) -> None:
+    """The answer is about what one window of all would give, and asks for the model's length."""
+    x = drawn(64)
+    h = torch.tensor([1.0, 0.0, -0.5, 0.3])
+    physics = {"filter": Filter((1, 64), gaussian(0.6)), "room": Room((1, 64), h)}
+    sigma = 0.1
+    noisy = x + sigma * torch.randn(1, 64)
+    if task in physics:
+        y = physics[task].A(x[None])[0] + sigma * torch.randn(1, 64)
+        model, oracle = normal(), answer(physics[task], y, sigma)
+        found = restore(model, y, physics[task], sigma, count=200)
+    elif task == "noise":
+        model, oracle = normal(), answer(Mask((1, 64), torch.ones(64)), noisy, sigma)
+        found = denoise(model, noisy, sigma, count=200)
+    else:
+        model = normal()
+        assert (vary(model, x, 0.05, count=20) - x).std() < 0.15
+    asked = model.backbone.asked
+    assert {shape[-1] for shape in asked} == {SIZE}
+    if task != "vary":
+        mean, deviation = oracle
+        # A window does not see what comes after it.
+        assert ((found[:, 0].mean(0) - mean) / deviation).abs().mean() < 0.5
+        assert (found[:, 0].std(0) / deviation).mean() == pytest.approx(1, abs=0.2)
 
 
 def test_widening_keeps_the_band_that_there_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,22 @@ def test_speech() -> None:
     assert v(data, width=32).sampling.guidance is None
 
 
+@pytest.mark.parametrize(("kind", "data"), [(Pictures, pictures()), (Sound, sounds())])
+def test_transformers(kind: Any, data: Any) -> None:
+    """They differ from the usual recipe in the model alone."""
+    usual, recipe = (recipe_of(kind, name, data) for name in (None, "transformer"))
+    if kind is Sound:
+        usual = recipe_of(kind, None, data, frontend="mdct:32")
+    assert replace(recipe, model=usual.model, made=usual.made) == usual
+    model: Any = recipe.model
+    assert model.schedule == Trigonometric()
+    assert (model.prediction, model.weighting, model.times) == ("x0", "v", "logit_normal")
+    assert model.conditions == data.conditions
+    network = model.backbone if kind is Pictures else model.backbone.backbone
+    assert 4.5e6 < sum(p.numel() for p in network.parameters()) < 4.8e6
+    assert network.config["spacing"] == ([1.0, 1.0] if kind is Pictures else [32 / 8000])
+
+
 @pytest.mark.parametrize("preset", ["fast", "v"])
 def test_a_seed_makes_the_weights(preset: str) -> None:
     data, kind = (sounds(), Sound) if preset == "v" else (pictures(), Pictures)
@@ -93,7 +110,9 @@ def test_a_seed_makes_the_weights(preset: str) -> None:
 def test_presets_by_name() -> None:
     assert recipe_of(Pictures, None, pictures()).made["preset"] == "fast"
     assert recipe_of(Sound, None, sounds(), width=32).made["preset"] == "v"
-    with pytest.raises(ValueError, match=r"unknown preset 'quick'; of pictures fast, thesis\.$"):
+    with pytest.raises(
+        ValueError, match=r"unknown preset 'quick'; of pictures fast, thesis, transformer\.$"
+    ):
         recipe_of(Pictures, "quick", pictures())
 
 

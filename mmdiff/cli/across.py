@@ -1,0 +1,45 @@
+"""From a file of one modality to another, by a joint model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmdiff.diffusion import Diffusion
+from mmdiff.errors import UserError
+from mmdiff.joint import Joint, Together
+
+
+def across(
+    model: Diffusion, file: Path, out: str | None, checkpoint: str
+) -> tuple[Diffusion, dict[str, Tensor]]:
+    """The view of a joint model that makes what goes with `file`, and what it is told of that.
+
+    Which part the file is, its suffix says; which is made, that of `out`, or else the first of the
+    others. What is shorter than the part is filled up, what is longer is cut.
+
+    Raises:
+        UserError: no joint model, or a file of another kind or that cannot be read.
+    """
+    if not (isinstance(model, Joint) and isinstance(model.info.modality, Together)):
+        raise UserError(f"{checkpoint} makes nothing from anything else: leave --given out.")
+    parts = model.info.modality.parts
+    name = next((n for n, part in parts.items() if file.suffix.lower() in part.suffixes), None)
+    if name is None:
+        known = ", ".join(f"{part.title} ({part.writes[0]})" for part in parts.values())
+        raise UserError(f"--given {file} is of no kind that {checkpoint} knows: it knows {known}.")
+    others = [other for other in parts if other != name]
+    suffix = Path(out or "").suffix.lower()
+    made = next((other for other in others if suffix in parts[other].writes), others[0])
+    shape = model.packing.shapes[name]
+    x = _fitted(parts[name].read(file, shape), shape, parts[name].rest)
+    return model.view(made, name), {name: x}
+
+
+def _fitted(x: Tensor, shape: Sequence[int], rest: float) -> Tensor:
+    """`x` [C, *spatial] cut or filled up with `rest` at the ends."""
+    missing = [side - have for side, have in zip(shape[1:], x.shape[1:], strict=True)]
+    return F.pad(x, [m for side in reversed(missing) for m in (0, side)], value=rest)

@@ -1,0 +1,9 @@
+"""Joint models: several modalities of one thing, made together or one from another."""
+
+from mmdiff.joint.modality import Together
+from mmdiff.joint.model import Joint, Shares
+from mmdiff.joint.network import Bundled, Given
+from mmdiff.joint.packing import Packing
+from mmdiff.joint.pairs import Pairs
+
+__all__ = ["Bundled", "Given", "Joint", "Packing", "Pairs", "Shares", "Together"]

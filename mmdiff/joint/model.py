@@ -1,0 +1,165 @@
+"""A joint model: several diffusion models, each of another modality, that see each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmdiff import noise
+from mmdiff.checkpoints import Info
+from mmdiff.diffusion import Diffusion
+from mmdiff.joint.network import Bundled, Parts, View
+from mmdiff.noise import Draws
+from mmdiff.schedules import Schedule, Trigonometric
+
+_HOW, _WHICH, _EACH = noise.PARTS, noise.PARTS + 1, noise.PARTS + 2  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How often training looks at parts in which way.
+
+    Attributes:
+        together: all at the same log-SNR.
+        given: one at any time, the others clean.
+        alone: one at any time, the others pure noise.
+        independent: each at a time of its own.
+    """
+
+    together: float = 0.4
+    given: float = 0.4
+    alone: float = 0.1
+    independent: float = 0.1
+
+    def __post_init__(self) -> None:
+        shares = (self.together, self.given, self.alone, self.independent)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"shares must be 0 or more, and 1 together, not {shares}.")
+
+
+class Joint(Diffusion):
+    """Several models of one thing, such as its picture and its sound, as one model.
+
+    Its signal is all of theirs packed into one [1, N], see `Packing`, so that whatever works with a
+    `Diffusion` works with it: sampled from, it makes all of them together. `view` gives the other
+    ways to use it. In training each part has its own time (UniDiffuser; Bao et al. 2023).
+
+        joint = Joint({"picture": Bundled("digits"), "sound": Bundled("speech")}, Bridge(...))
+        x = mmdiff.sample(joint, (8, *joint.packing.shape), DPMpp2M(50))
+        x = joint.packing.unpack(x)  # {"picture": [8, 1, 28, 28], "sound": [8, 1, 5120]}
+        sound = mmdiff.sample(joint.view("sound", "picture"), (8, 1, 5120), DPMpp2M(50),
+                              picture=x["picture"])
+
+    Args:
+        parts: by name; `Bundled` models stay as they are, others are trained and stored too.
+        bridge: what asks the networks of all parts together: `mmdiff.nn.Bridge`, or any module
+            `forward(networks, x, t, told)` that returns what each says, all by name; networks, x,
+            t and told are those of each part.
+        schedule: of what is drawn together; the parts keep their own.
+        shares: how often training looks at which combination of times.
+        hide: how often training tells a sample nothing of labels and the like. At 1 the parts must
+            agree by what they see of each other.
+        infos: what each part makes; a part's own `info` where it is left out.
+
+    Raises:
+        ValueError: parts that do not fit together, see `Parts`.
+    """
+
+    backbone: Parts
+
+    def __init__(
+        self,
+        parts: Mapping[str, Diffusion | Bundled],
+        bridge: nn.Module,
+        schedule: Schedule | None = None,
+        *,
+        shares: Shares | None = None,
+        hide: float = 1.0,
+        infos: Mapping[str, Info] | None = None,
+    ) -> None:
+        schedule = schedule or Trigonometric()
+        super().__init__(Parts(parts, bridge, schedule, infos), schedule, "x0", hide=hide)
+        self.shares = shares or Shares()
+        self.parts, self.packing = self.backbone.models, self.backbone.packing
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that it was made with."""
+        return {
+            "parts": self.backbone.made,
+            "bridge": self.backbone.bridge,
+            "schedule": self.schedule,
+            "shares": self.shares,
+            "hide": self.hide,
+            "infos": {name: self.backbone.infos[name] for name in self.backbone.own},
+        }
+
+    def view(self, name: str, given: str | Sequence[str] = ()) -> Diffusion:
+        """One part as a model of its own, which may be told others, by name, as conditions.
+
+        A part that is not told is absent: guidance away from that needs no training for it.
+        Networks and weights are this model's.
+
+        Raises:
+            ValueError: no such part, or one given itself.
+        """
+        given = (given,) if isinstance(given, str) else tuple(given)
+        for part in (name, *given):
+            if part not in self.parts or name in given:
+                raise ValueError(
+                    f"a view is of one of {', '.join(self.parts)}, given others, "
+                    f"not of {name} given {', '.join(given) or 'nothing'}."
+                )
+        of = self.parts[name]
+        view = Diffusion(
+            View(self.backbone, name, given), of.schedule, of.prediction, of.weighting,
+            times=of.times,
+        )  # fmt: skip
+        view.info = self.backbone.infos[name]
+        return view.train(self.training)
+
+    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        """The parts' own weighted errors, summed: a scalar.
+
+        A part that is given clean or absent is not asked for.
+        """
+        x, told = self._given(batch)
+        told = told.hidden(draws.chosen(self.hide))
+        x0, z = (self.packing.unpack(v) for v in (x, draws.normal(x)))
+        times, wanted = self.times_of(draws)
+        states = {
+            name: of.add_noise(x0[name], times[name], z[name]).to(x)
+            for name, of in self.parts.items()
+        }
+        found = self.backbone.outputs(states, times, told.values)
+        total = torch.zeros((), device=x.device)
+        for name, of in self.parts.items():
+            errors = of.errors(found[name], x0[name], times[name], z[name])
+            total = total + torch.where(wanted[name], errors, 0.0).mean()
+        return total
+
+    def times_of(self, draws: Draws) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The time of each part, [B], and whether it is asked for there, bool [B], by name."""
+        how, which = (
+            noise.uniform(draws.seed, draws.places, draws.step, s) for s in (_HOW, _WHICH)
+        )
+        shares = self.shares
+        together = how < shares.together
+        independent = how >= 1 - shares.independent
+        given = how < shares.together + shares.given
+        chosen = (which * len(self.parts)).long()
+        u = draws.times()
+        log_snr = self.schedule.log_snr(self.schedule.training_time(u))
+        times, wanted = {}, {}
+        for k, (name, of) in enumerate(self.parts.items()):
+            own = noise.uniform(draws.seed, draws.places, draws.step, _EACH + k)
+            mine = torch.where(independent, own, u)
+            t = torch.where(chosen == k, of.training_times(mine), torch.where(given, 0.0, 1.0))
+            t = torch.where(independent, of.training_times(own), t)
+            times[name] = torch.where(together, of.schedule.time_of(log_snr).to(t), t).clamp(0, 1)
+            wanted[name] = together | independent | (chosen == k)
+        return times, wanted

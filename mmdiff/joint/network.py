@@ -1,0 +1,192 @@
+"""The networks of several models as one, and what a view of them asks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmdiff import noise
+from mmdiff import prediction as pred
+from mmdiff.checkpoints import ZOO, Info, bundled, load
+from mmdiff.conditions import Condition
+from mmdiff.diffusion import Diffusion, expand
+from mmdiff.joint.packing import Packing
+from mmdiff.schedules import Schedule
+
+_DIGITS = 16  # of a file's SHA-256
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A model that comes with the library, as a part of another: its weights stay in its own file.
+
+    Attributes:
+        name: such as "digits".
+        digest: of that file, the present one if it is left out.
+
+    Raises:
+        ValueError: there is none of this name, or it has other weights.
+    """
+
+    name: str
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in bundled():
+            raise ValueError(f"no bundled model {self.name!r}; there are {', '.join(bundled())}.")
+        content = (ZOO / f"{self.name}.safetensors").read_bytes()
+        found = hashlib.sha256(content).hexdigest()[:_DIGITS]
+        if self.digest not in ("", found):
+            raise ValueError(f"it was made with another {self.name!r} than the one that is here")
+        object.__setattr__(self, "digest", found)
+
+
+@dataclass(frozen=True)
+class Given(Condition):
+    """Another modality of the same thing: float [B, *shape], NaN where it is not told."""
+
+    enters = "tokens"
+
+    shape: tuple[int, ...]
+
+    def nothing(self, x: Tensor) -> Tensor:
+        return x.new_full((len(x), *self.shape), torch.nan)
+
+    def check(
+        self, name: str, value: Any, count: int, sides: Sequence[int] | None = None
+    ) -> Tensor:
+        value = torch.as_tensor(value)
+        if value.shape == self.shape:
+            value = value.expand(count, *self.shape)
+        if value.shape != (count, *self.shape) or not value.is_floating_point():
+            raise ValueError(
+                f"{name} must be floating-point numbers {[count, *self.shape]}, "
+                f"not {value.dtype} {list(value.shape)}."
+            )
+        return value
+
+
+class Parts(nn.Module):
+    """Several models and the bridge between them: a backbone of packed states, which predicts x0.
+
+    Args:
+        models: by name; those that are `Bundled` stay as they are: they are no submodules, so that
+            nothing trains or stores them.
+        infos: what each makes; a model's own `info` where it is left out.
+        bridge: see `Joint`.
+        schedule: of the packed states.
+
+    Raises:
+        ValueError: models that do not say what they make, work on a code, or know different
+            conditions by one name.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Diffusion | Bundled],
+        bridge: nn.Module,
+        schedule: Schedule,
+        infos: Mapping[str, Info] | None = None,
+    ) -> None:
+        super().__init__()
+        self.made = dict(models)
+        self._lent = {n: load(of.name) for n, of in models.items() if isinstance(of, Bundled)}
+        own = {name: of for name, of in models.items() if isinstance(of, Diffusion)}
+        self.own = nn.ModuleDict(own)
+        self.bridge, self.schedule = bridge, schedule
+        self.models: dict[str, Diffusion] = {n: self._lent.get(n) or own[n] for n in models}
+        self.infos = {n: (infos or {}).get(n) or of.info for n, of in self.models.items()}
+        self.conditions: dict[str, Condition] = {}
+        for name, of in self.models.items():
+            if self.infos[name] is None:
+                raise ValueError(f"{name} must say what it makes: give its info.")
+            if of.codec is not None:
+                raise ValueError(f"{name} works on a code, which a joint model cannot pack.")
+            for what, kind in of.conditions.items():
+                if self.conditions.setdefault(what, kind) != kind:
+                    raise ValueError(f"{what} means something else to {name}: name it otherwise.")
+        self.packing = Packing({name: info.shape for name, info in self.infos.items()})
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Parts:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for model in self._lent.values():
+            model._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def outputs(
+        self, x: Mapping[str, Tensor], t: Mapping[str, Tensor], told: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What each network says of its x [B, C, *spatial] at its own t [B], in its own terms."""
+        knows = {
+            name: {what: told[what] for what in of.conditions if what in told}
+            for name, of in self.models.items()
+        }
+        networks = {name: of.backbone for name, of in self.models.items()}
+        found: dict[str, Tensor] = self.bridge(networks, x, t, knows)
+        return found
+
+    def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
+        """States [B, 1, N] at t [B] of `schedule` -> estimates of x0 [B, 1, N].
+
+        Each part is asked at the time of its own schedule with the same log-SNR, for a state of
+        its own scale; it is as exact as the part is. Where a part never reaches so much noise it is
+        asked at t = 1. An estimate is clipped if the part's own samples usually are.
+        """
+        wide = torch.promote_types(x.dtype, torch.float32)
+        log_snr, t = self.schedule.log_snr(t), t.to(wide)
+        size = torch.hypot(*self.schedule(t))
+        states = {name: part.to(wide) for name, part in self.packing.unpack(x).items()}
+        times, levels = {}, {}
+        for name, of in self.models.items():
+            times[name] = of.schedule.time_of(log_snr).to(wide).clamp(0, 1)
+            levels[name] = [expand(v, states[name]) for v in of.schedule(times[name])]
+            states[name] = states[name] * (torch.hypot(*levels[name]) / expand(size, states[name]))
+        found = self.outputs({n: s.to(x.dtype) for n, s in states.items()}, times, told)
+        x0 = {}
+        for name, of in self.models.items():
+            output, clip = found[name].to(wide), self.infos[name].sampling.clip
+            x0[name], _ = pred.to_x0_eps(of.prediction, output, states[name], *levels[name])
+            x0[name] = x0[name] if clip is None else x0[name].clamp(*clip)
+        return self.packing.pack(x0)
+
+
+class View(nn.Module):
+    """One of the `parts`, told of others: a backbone of that part's own signals, an ordinary one.
+
+    What is told of others is given clean, at t = 0; what is not is pure noise, at t = 1.
+    """
+
+    def __init__(self, parts: Parts, name: str, given: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.parts, self.name, self.given = parts, name, tuple(given)
+        others = {other: Given(parts.packing.shapes[other]) for other in given}
+        self.conditions: dict[str, Condition] = {**parts.conditions, **others}
+
+    def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
+        """x [B, C, *spatial] at t [B] -> what the part's network says, in its own terms."""
+        states, times = {}, {}
+        zero, one = torch.zeros_like(t), torch.ones_like(t)
+        for name, of in self.parts.models.items():
+            if name == self.name:
+                states[name], times[name] = x, t
+                continue
+            rest = self._noise(name, x)
+            states[name], times[name] = rest * expand(of.schedule(one)[1], rest), one
+            if name in told:
+                value = told.pop(name).to(x)
+                hidden = value.flatten(1).isnan().any(1)
+                clean = value * expand(of.schedule(zero)[0], value)
+                states[name] = torch.where(expand(hidden, value), states[name], clean)
+                times[name] = torch.where(hidden, one, zero)
+        return self.parts.outputs(states, times, told)[self.name]
+
+    def _noise(self, name: str, x: Tensor) -> Tensor:
+        """The same for all samples and calls, so that it tells nothing about any."""
+        shape = self.parts.packing.shapes[name]
+        first = torch.zeros(1, dtype=torch.int64, device=x.device)
+        return noise.normal(0, first, 0, shape).to(x).expand(len(x), *shape)

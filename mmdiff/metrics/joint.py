@@ -1,0 +1,144 @@
+"""How well a joint model of written and spoken digits fits together, and how good its parts are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mmdiff.audio.datasets import open_sounds
+from mmdiff.diffusion import Diffusion
+from mmdiff.errors import UserError
+from mmdiff.image.datasets import open_images
+from mmdiff.joint import Joint
+from mmdiff.metrics.batches import Batch, take
+from mmdiff.metrics.images import ImageReport, evaluate_images
+from mmdiff.metrics.judge import DigitJudge, accuracy, load_judge, run_judge
+from mmdiff.metrics.speech import SpeechReport, evaluate_speech
+from mmdiff.metrics.speech_judge import SpeechJudge, load_speech_judge
+from mmdiff.sampling import Sampling, in_parts
+
+PICTURE, SOUND = "picture", "sound"
+
+
+@dataclass(frozen=True)
+class JointReport:
+    """What `evaluate_duet` found.
+
+    Attributes:
+        count: pairs, and samples in each direction.
+        agreement: how often both judges read the same digit in a pair that was drawn together.
+        sound_from_picture: how often a sound made for a test picture is heard as its digit.
+        picture_from_sound: how often a picture made for a test sound is read as its digit.
+        picture, sound: the parts of the pairs, each judged as samples of its own model are.
+    """
+
+    count: int
+    agreement: float
+    sound_from_picture: float
+    picture_from_sound: float
+    picture: ImageReport
+    sound: SpeechReport
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything here, ready for JSON."""
+        parts = {PICTURE: self.picture.as_dict(), SOUND: self.sound.as_dict()}
+        return asdict(self) | parts
+
+    def as_text(self) -> str:
+        """A few lines for people."""
+        return "\n".join(
+            [
+                f"pairs that agree   {self.agreement:.2%}",
+                f"picture to sound   {self.sound_from_picture:.2%}",
+                f"sound to picture   {self.picture_from_sound:.2%}",
+                "",
+                self.picture.as_text(),
+                "",
+                self.sound.as_text(),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Both judges: which digit they read in the signals of a joint model."""
+
+    written: DigitJudge
+    spoken: SpeechJudge
+    scale: float  # of the sounds
+
+    def digits(self, name: str, x: Tensor) -> Tensor:
+        """Logits [N, 10] of signals in the model's own units."""
+        if name == PICTURE:
+            return run_judge(self.written, x.clamp(-1, 1))[1]
+        return run_judge(self.spoken, (x / self.scale).clamp(-1, 1))[1]
+
+
+def evaluate_duet(
+    model: Diffusion,
+    sampling: Sampling,
+    count: int = 1000,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    batch: int = 50,
+    progress: bool = True,
+) -> JointReport:
+    """Draw `count` pairs, and as many of each part from test items of the other; told no label.
+
+    Pairs are drawn as `sampling` says; one part from the other as that part's own model is best
+    sampled from, but with the guidance of `sampling`, away from what it makes alone.
+
+    Raises:
+        UserError: a model that does not make pictures and sounds of digits; data that are missing.
+    """
+    if not isinstance(model, Joint) or model.parts.keys() != {PICTURE, SOUND}:
+        raise UserError(f"only a joint model of a {PICTURE} and a {SOUND} is judged so.")
+    scale = model.backbone.infos[SOUND].modality.data_range[1]
+    readers = Readers(load_judge(), load_speech_judge(), scale)
+    seconds = model.packing.shapes[SOUND][1] / SpeechJudge.sample_rate
+    pictures, sounds = (
+        {split: take(data) for split, data in both.items()}
+        for both in (
+            {split: open_images("mnist", split, data_dir) for split in ("train", "test")},
+            {
+                split: open_sounds("fsdd", split, data_dir, SpeechJudge.sample_rate, seconds)
+                for split in ("train", "test")
+            },
+        )
+    )
+
+    def draw(of: Diffusion, shape: Sequence[int], **how: Any) -> Tensor:
+        parts = in_parts(of, (count, *shape), batch=batch, **how)
+        total = -(-count // batch)
+        return torch.cat(list(tqdm(parts, total=total, disable=not progress))).float().cpu()
+
+    pairs = model.packing.unpack(draw(model, model.packing.shape, **sampling.arguments(seed)))
+    read = {name: readers.digits(name, x).argmax(1) for name, x in pairs.items()}
+
+    def from_other(name: str, given: str, test: Batch, unit: float) -> float:
+        rows = torch.arange(count) * len(test["x"]) // count
+        view = model.view(name, given)
+        own = replace(view.info.sampling, guidance=sampling.guidance).arguments(seed)
+        x = draw(view, view.info.shape, **own, **{given: test["x"][rows] * unit})
+        return accuracy(readers.digits(name, x), test["label"][rows])
+
+    return JointReport(
+        count,
+        agreement=(read[PICTURE] == read[SOUND]).double().mean().item(),
+        sound_from_picture=from_other(SOUND, PICTURE, pictures["test"], 1.0),
+        picture_from_sound=from_other(PICTURE, SOUND, sounds["test"], scale),
+        picture=evaluate_images(
+            {"x": pairs[PICTURE].clamp(-1, 1)}, pictures["test"], pictures["train"],
+            neighbours=False, judge=readers.written,
+        ),
+        sound=evaluate_speech(
+            {"x": pairs[SOUND] / scale}, sounds["test"], sounds["train"],
+            neighbours=False, judge=readers.spoken,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""Handwritten digits that bounce in a box, computed on the spot (Srivastava et al. 2015)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmdiff import noise
+
+LEAST = 24  # pixels of a side: the ink of a digit takes up to 20 of them
+_SPEED = (10.0, 25.0)  # pixels a second
+_STREAM = 16  # of random numbers; training draws others from the same seed
+
+
+@dataclass(frozen=True)
+class MovingDigits:
+    """Clips of one digit each, on a straight line that the walls reflect.
+
+    Attributes:
+        digits: uint8 [N, 1, 28, 28], ink on black.
+        shape: (1, T, H, W) of a clip.
+        fps: frames a second.
+    """
+
+    digits: Tensor
+    shape: tuple[int, int, int, int]
+    fps: float
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def clip(self, seed: int, index: int, visit: int) -> Tensor:
+        """float32 [1, T, H, W] in [-1, 1]: digit `index` on a way of (seed, index, visit)."""
+        ink = cropped(self.digits[index, 0])
+        _, frames, *sides = self.shape
+        room = torch.tensor([side - long for side, long in zip(sides, ink.shape, strict=True)])
+        keys = 4 * index + torch.arange(4)
+        row, column, turn, quick = noise.uniform(seed, keys, visit, _STREAM)
+        angle, (slow, fast) = 2 * math.pi * turn, _SPEED
+        velocity = torch.stack((angle.sin(), angle.cos())) * (slow + (fast - slow) * quick)
+        start = torch.stack((row, column)) * room
+        return drawn(ink, bounced(start, velocity, room, torch.arange(frames) / self.fps), sides)
+
+
+def cropped(digit: Tensor) -> Tensor:
+    """[H, W] -> the smallest part of it that holds all ink, the values above 0."""
+    rows, columns = ((digit > 0).any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    return digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def bounced(start: Tensor, velocity: Tensor, room: Tensor, time: Tensor) -> Tensor:
+    """Where something is at `time` [T] that walls at 0 and `room` reflect: [T, D].
+
+    Along each axis the triangle wave room - |p mod 2 room - room| of p = start + velocity time;
+    `start`, `velocity` and `room` are [D], in any unit and that a second.
+    """
+    place = start + velocity * time[:, None]
+    return room - (place.remainder(2 * room) - room).abs()
+
+
+def drawn(ink: Tensor, places: Tensor, sides: tuple[int, int] | list[int]) -> Tensor:
+    """`ink` uint8 [h, w] on black of `sides`, its corner at `places` [T, 2] (rows, columns).
+
+    float32 [1, T, H, W] in [-1, 1]. Between pixels it is interpolated by cubic convolution.
+    """
+    high, wide = ink.shape
+    rows, columns = (
+        (torch.arange(side) - place[:, None] + 0.5) * 2 / long - 1
+        for side, long, place in zip(sides, (high, wide), places.unbind(1), strict=True)
+    )
+    grid = torch.stack(
+        torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1
+    )  # [T, H, W, 2]
+    source = (ink / 255).expand(len(places), 1, high, wide)
+    light = F.grid_sample(source, grid, "bicubic", align_corners=False)
+    return (light[:, 0].clamp(0, 1) * 2 - 1)[None]

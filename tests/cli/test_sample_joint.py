@@ -1,0 +1,65 @@
+"""mmdiff sample with joint models: pairs, and one part given another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+import mmdiff
+from mmdiff.audio import Sound
+from mmdiff.conditions import Class
+from mmdiff.image import Pictures
+from mmdiff.joint import Joint, Together
+from mmdiff.nn import Bridge, UNet
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    label = {"label": Class(3)}
+    picture = mmdiff.Diffusion(UNet(2, 1, 1, (8, 16), 1, conditions=label), mmdiff.Linear(), "flow")
+    sound = mmdiff.Diffusion(UNet(1, 1, 1, (8, 16), 1), mmdiff.Trigonometric(), "v")
+    how = mmdiff.Sampling("ddim", 2)
+    picture.info = mmdiff.Info((1, 8, 8), Pictures(), how)
+    sound.info = mmdiff.Info((1, 800), Sound(8000, 4.0), how)
+    both = Joint({"picture": picture, "sound": sound}, Bridge({"picture": 16, "sound": 16}, 32, 1))
+    for parameter in both.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    parts = {name: part.info.modality for name, part in both.parts.items()}
+    info = mmdiff.Info(both.packing.shape, Together(parts, both.packing), how)
+    mmdiff.save(tmp_path / "both.safetensors", both, info)
+    Image.new("L", (8, 8), 200).save(tmp_path / "grey.png")
+    soundfile.write(tmp_path / "short.wav", torch.rand(200).numpy(), 8000)
+    return tmp_path / "both.safetensors"
+
+
+def test_pairs_are_a_file_a_part(run: Callable[..., Any], model: Path) -> None:
+    assert run("sample", model, "-n", 2, "--out", "pairs/").code == 0
+    files = sorted(path.name for path in Path("pairs").iterdir())
+    assert files == ["0_0.png", "0_0.wav", "1_1.png", "1_1.wav"]
+    assert run("sample", model, "-n", 2, "--out", "pairs.png").code == 0
+
+
+def test_one_is_drawn_from_a_file_of_the_other(run: Callable[..., Any], model: Path) -> None:
+    assert run("sample", model, "--given", "grey.png", "--out", "grey.wav").code == 0
+    wave, _ = soundfile.read("grey.wav")
+    view = mmdiff.load(model).view("sound", "picture")  # type: ignore[operator]
+    grey = Pictures().read("grey.png", (1, 8, 8))
+    x = mmdiff.sample(view, (1, 1, 800), mmdiff.DDIM(2), picture=grey)
+    wanted = (x[0, 0] / 4).clamp(-1, 1).double()
+    torch.testing.assert_close(torch.from_numpy(wave), wanted, rtol=0, atol=2**-15)
+    assert run("sample", model, "--given", "short.wav", "-n", 2, "--out", "short.png").code == 0
+    with Image.open("short.png") as picture:
+        assert picture.text["Given"] == "short.wav"  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_given_is_said(run: Callable[..., Any], model: Path) -> None:
+    Path("x.txt").touch()
+    run("sample", model, "--given", "x.txt").refused("x.txt is of no kind", "sounds (.wav)")
+    run("sample", "digits", "--given", "grey.png").refused("digits makes nothing from anything")

@@ -1,0 +1,253 @@
+"""Joint models of jointly Gaussian data: every view samples the law that it should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mmdiff
+from mmdiff import prediction as pred
+from mmdiff.conditions import Class
+from mmdiff.joint import Bundled, Joint, Packing, Shares
+from mmdiff.nn import Bridge, UNet
+from mmdiff.noise import Draws
+from mmdiff.schedules import Schedule
+
+SHAPES = {"a": (1, 2), "b": (1, 3)}
+NUMBER = 20_000
+HALF = torch.tensor(
+    [
+        [1.0, 0.0, 0.0, 0.0, 0.0],
+        [0.3, 0.8, 0.0, 0.0, 0.0],
+        [0.7, 0.2, 0.5, 0.0, 0.0],
+        [-0.4, 0.5, 0.1, 0.6, 0.0],
+        [0.2, -0.6, 0.3, 0.1, 0.4],
+    ],
+    dtype=torch.float64,
+)
+COVARIANCE = HALF @ HALF.T
+MEAN = torch.tensor([0.5, -0.3, 0.2, 0.0, -0.6], dtype=torch.float64)
+A, B = slice(0, 2), slice(2, 5)
+
+PAIRS: dict[str, list[tuple[Schedule, Any]]] = {
+    "alike": [(mmdiff.Trigonometric(), "v"), (mmdiff.Trigonometric(), "v")],
+    "of other schedules": [(mmdiff.LinearBeta(), "eps"), (mmdiff.Trigonometric(), "v")],
+    "straight": [(mmdiff.Linear(), "flow"), (mmdiff.Cosine(), "x0")],
+}
+each = pytest.mark.parametrize("name", PAIRS)
+
+
+class Ideal(nn.Module):
+    """Knows the law of the data: the best that networks which see each other can say."""
+
+    def __init__(self, parts: Mapping[str, mmdiff.Diffusion]) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(
+        self,
+        networks: Mapping[str, Any],
+        x: Mapping[str, Tensor],
+        t: Mapping[str, Tensor],
+        told: Any,
+    ) -> dict[str, Tensor]:
+        levels = {n: [v[:, None, None] for v in of.schedule(t[n])] for n, of in self.parts.items()}
+        packing = Packing(SHAPES)
+        alpha, sigma = (
+            packing.pack({n: levels[n][k].expand(-1, *SHAPES[n]) for n in SHAPES})[:, 0]
+            for k in (0, 1)
+        )
+        x0 = packing.unpack(ideal(packing.pack(x)[:, 0], alpha, sigma)[:, None])
+        said = {}
+        for n, of in self.parts.items():
+            a, s = levels[n]
+            eps = (x[n] - a * x0[n]) / s.clamp(min=1e-12)
+            said[n] = pred.from_x0_eps(of.prediction, x0[n], eps, a, s)
+        return said
+
+
+def ideal(x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """E[x0 | x] where x [B, 5] = alpha x0 + sigma eps, element by element."""
+    gain = alpha[:, :, None] * COVARIANCE
+    seen = gain * alpha[:, None] + torch.diag_embed(sigma.square())
+    return MEAN + (gain.mT @ torch.linalg.solve(seen, x - alpha * MEAN)[..., None])[..., 0]
+
+
+def joint(name: str) -> Joint:
+    parts = {}
+    for (part, shape), (schedule, prediction) in zip(SHAPES.items(), PAIRS[name], strict=True):
+        parts[part] = mmdiff.Diffusion(nn.Identity(), schedule, prediction)
+        parts[part].info = mmdiff.Info(shape)
+    return Joint(parts, Ideal(parts))
+
+
+def draw(model: mmdiff.Diffusion, size: int, **told: Any) -> Tensor:
+    noise = torch.randn(NUMBER, 1, size, dtype=torch.float64, generator=torch.manual_seed(0))
+    return mmdiff.sample(model, noise.shape, mmdiff.Heun(100), noise=noise, **told)[:, 0]
+
+
+def assert_law(x: Tensor, mean: Tensor, covariance: Tensor) -> None:
+    error = 4 * (covariance.diagonal() / len(x)).sqrt() + 1e-3
+    assert ((x.mean(0) - mean).abs() < error).all()
+    assert (x.T.cov() - covariance).norm() < 0.03 * covariance.norm()
+
+
+@each
+def test_a_packed_state_is_denoised_exactly(name: str) -> None:
+    x = torch.randn(64, 1, 5, dtype=torch.float64, generator=torch.manual_seed(1))
+    t = torch.linspace(0.05, 0.9, 64, dtype=torch.float64)
+    levels = (v[:, None].expand(-1, 5) for v in mmdiff.Trigonometric()(t))
+    found = joint(name).denoise(x, t).x0
+    torch.testing.assert_close(found[:, 0], ideal(x[:, 0], *levels), rtol=1e-9, atol=1e-9)
+
+
+@each
+def test_together_they_have_the_joint_law(name: str) -> None:
+    assert_law(draw(joint(name), 5), MEAN, COVARIANCE)
+
+
+@each
+def test_one_given_the_other_has_the_conditional_law(name: str) -> None:
+    a = torch.tensor([[1.2, -0.9]], dtype=torch.float64)
+    gain = COVARIANCE[B, A] @ torch.linalg.inv(COVARIANCE[A, A])
+    mean = MEAN[B] + gain @ (a[0] - MEAN[A])
+    view = joint(name).view("b", given="a")
+    assert_law(draw(view, 3, a=a), mean, COVARIANCE[B, B] - gain @ COVARIANCE[A, B])
+    assert_law(draw(view, 3), MEAN[B], COVARIANCE[B, B])  # not told is absent
+
+
+@each
+def test_one_alone_has_the_marginal_law(name: str) -> None:
+    assert_law(draw(joint(name).view("a"), 2), MEAN[A], COVARIANCE[A, A])
+    assert_law(draw(joint(name).view("b"), 3), MEAN[B], COVARIANCE[B, B])
+
+
+def test_guidance_goes_from_the_absent_to_the_given() -> None:
+    view = joint("alike").view("b", "a")
+    a = torch.tensor([[1.2, -0.9]], dtype=torch.float64)
+    x_t, t = torch.full((1, 1, 3), 0.7, dtype=torch.float64), torch.tensor([0.6]).double()
+    told, untold = view.denoise(x_t, t, a=a).x0, view.denoise(x_t, t).x0
+    seen = []
+    how: dict[str, Any] = {"noise": x_t, "guidance": 2.5, "a": a, "start": 0.6}
+    mmdiff.sample(view, (1, 1, 3), mmdiff.DDIM(1), on_step=lambda *s: seen.append(s[-1]), **how)
+    torch.testing.assert_close(seen[0], untold + 2.5 * (told - untold))
+
+
+def test_what_is_known_of_a_packed_state_stays() -> None:
+    """So that one part is given by `Known` too."""
+    model = joint("alike")
+    value = model.packing.pack({"a": torch.tensor([[1.0, 2.0]]), "b": torch.zeros(1, 3)})
+    mask = model.packing.pack({"a": torch.ones(1, 2) > 0, "b": torch.ones(1, 3) < 0})
+    noise = torch.randn(4, 1, 5, dtype=torch.float64)
+    known = mmdiff.Known(value, mask)
+    x = mmdiff.sample(model, noise.shape, mmdiff.DDIM(5), noise=noise, steer=[known])
+    assert torch.equal(model.packing.unpack(x)["a"], torch.tensor([[[1.0, 2.0]]] * 4).double())
+
+
+def test_the_parts_errors_are_their_own() -> None:
+    """Where one is alone, the loss is that of its model at the times of its training."""
+    model = joint("alike")
+    model.shares = Shares(0, 0, 1, 0)
+    draws = Draws(3, 5, torch.arange(64), 64)
+    x = torch.randn(64, 1, 5, dtype=torch.float64)
+    z = model.packing.unpack(draws.normal(x))
+    times, wanted = model.times_of(draws)
+    assert (wanted["a"] ^ wanted["b"]).all()
+    total = torch.zeros((), dtype=torch.float64)
+    for name, of in model.parts.items():
+        view, x0, t = model.view(name), model.packing.unpack(x)[name], times[name]
+        own = wanted[name]
+        torch.testing.assert_close(t[own], of.training_times(draws.times())[own])
+        total += own.double().mean() * view.loss_at(x0[own], t[own], z[name][own])
+    torch.testing.assert_close(model.loss({"x": x}, draws), total)
+
+
+def test_times_are_matched_as_they_are_shared() -> None:
+    model = joint("of other schedules")
+    draws = Draws(0, 0, torch.arange(4000), 4000)
+    a, b = (model.parts[n].schedule for n in "ab")
+    for share in ("together", "given", "alone", "independent"):
+        model.shares = Shares(**{**dict.fromkeys(("together", "given", "alone"), 0.0),
+                                 "independent": 0.0, share: 1.0})  # fmt: skip
+        times, wanted = model.times_of(draws)
+        t, s = times["a"], times["b"]
+        if share == "together":
+            reached = (t > 0) & (t < 1)
+            torch.testing.assert_close(a.log_snr(t)[reached], b.log_snr(s)[reached],
+                                       rtol=1e-3, atol=1e-3)  # fmt: skip
+        elif share == "independent":
+            assert torch.stack((t, s)).corrcoef()[0, 1].abs() < 0.1
+        else:
+            other = 0.0 if share == "given" else 1.0
+            assert (s[wanted["a"]] == other).all()
+            assert (t[wanted["b"]] == other).all()
+        both = share in ("together", "independent")
+        assert wanted["a"].float().mean() == pytest.approx(1.0 if both else 0.5, abs=0.05)
+        assert (wanted["a"] | wanted["b"]).all()
+
+
+def small(seed: int = 0) -> Joint:
+    """Two fresh U-Nets and a bridge."""
+    torch.manual_seed(seed)
+    label = {"label": Class(3)}
+    image = mmdiff.Diffusion(UNet(2, 1, 1, (8, 16), 1, conditions=label), mmdiff.Linear(), "flow")
+    sound = mmdiff.Diffusion(UNet(1, 1, 1, (8, 16), 1), mmdiff.Trigonometric(), "v")
+    image.info, sound.info = mmdiff.Info((1, 8, 8)), mmdiff.Info((1, 32))
+    return Joint({"image": image, "sound": sound}, Bridge({"image": 16, "sound": 16}, 32, 1))
+
+
+def shake(module: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+def test_one_file_holds_all_of_it(tmp_path: Path) -> None:
+    model = small().eval()
+    shake(model)
+    mmdiff.save(tmp_path / "it", model, mmdiff.Info(model.packing.shape))
+    again = mmdiff.load(tmp_path / "it")
+    assert isinstance(again, Joint)
+    assert again.packing == model.packing
+    assert again.shares == model.shares
+    x, t = torch.randn(2, *model.packing.shape), torch.tensor([0.3, 0.8])
+    with torch.no_grad():
+        found, made = (of.denoise(x, t, label=2).x0 for of in (again, model))
+    torch.testing.assert_close(found, made)
+
+
+def test_bundled_parts_stay_in_their_own_files(tmp_path: Path) -> None:
+    parts = {"picture": Bundled("digits"), "sound": Bundled("speech")}
+    model = Joint(parts, Bridge({"picture": 128, "sound": 256}, 32, 1)).requires_grad_(True)
+    digits = mmdiff.load("digits")
+    assert all(name.startswith("backbone.bridge.") for name in model.state_dict())
+    assert not any(p.requires_grad for p in model.parts["picture"].parameters())
+    mmdiff.save(tmp_path / "it", model, mmdiff.Info(model.packing.shape))
+    again = mmdiff.load(tmp_path / "it")
+    assert isinstance(again, Joint)
+    x, t = torch.randn(2, 1, 28, 28), torch.tensor([0.3, 0.8])
+    assert torch.equal(again.view("picture").denoise(x, t).x0, digits.denoise(x, t).x0)
+    with pytest.raises(ValueError, match="made with another 'digits'"):
+        Bundled("digits", "0" * 16)
+    with pytest.raises(ValueError, match="no bundled model 'cats'"):
+        Bundled("cats")
+
+
+def test_errors_name_the_cure() -> None:
+    model = joint("alike")
+    with pytest.raises(ValueError, match="a view is of one of a, b, given others, not of c"):
+        model.view("c")
+    with pytest.raises(ValueError, match="not of a given a"):
+        model.view("a", "a")
+    with pytest.raises(ValueError, match=r"a must be floating-point numbers \[2, 1, 2\]"):
+        model.view("b", "a").denoise(torch.zeros(2, 1, 3), torch.ones(2), a=torch.zeros(7))
+    with pytest.raises(ValueError, match="shares must be 0 or more, and 1 together"):
+        Shares(1, 1, 0, 0)
+    parts = {name: mmdiff.Diffusion(nn.Identity(), mmdiff.Linear(), "v") for name in "ab"}
+    with pytest.raises(ValueError, match="a must say what it makes"):
+        Joint(parts, nn.Identity())

@@ -1,0 +1,145 @@
+"""Data sets of videos: what they hold, what they leave out, and that visits are repeatable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mmdiff.conditions import Class
+from mmdiff.data.folders import GENERATED
+from mmdiff.errors import UserError
+from mmdiff.video import Video, folders
+from mmdiff.video.datasets import open_videos
+
+
+def ramp(frames: int, channels: int = 1, side: int = 8) -> Tensor:
+    """Frame k is k / 100 bright, so that a crop says where it is from."""
+    light = torch.arange(frames) / 100
+    return light[:, None, None].expand(channels, -1, side, side) * 2 - 1
+
+
+def places(x: Tensor) -> list[int]:
+    """Which frames of `ramp` these are."""
+    return ((x[0, :, 4, 4] + 1) * 50).round().int().tolist()
+
+
+def write(path: Path, frames: int, fps: float = 10, **note: str) -> None:
+    Video(fps).write(ramp(frames), path, note)
+
+
+def test_moving_mnist(mnist: Path) -> None:
+    data = open_videos("moving-mnist", "train", mnist)
+    assert (len(data), data.shape, data.modality) == (20, (1, 16, 32, 32), Video(10.0))
+    assert data.conditions == {"label": Class(10, tuple("0123456789"))}
+    item = data.visit(13, 5)
+    assert item["label"] == 3
+    assert torch.equal(item["x"], open_videos("moving-mnist", "train", mnist).visit(13, 5)["x"])
+    assert not torch.equal(item["x"], data[13]["x"])
+    assert "20 clips: 32 x 32 pixels, grey, 16 frames, 10 a second; 10 classes" in data.summary()
+    small = open_videos("moving-mnist", "test", mnist, size=(24, 30), frames=4, fps=20)
+    assert (len(small), small[0]["x"].shape, small.modality) == (10, (1, 4, 24, 30), Video(20))
+    with pytest.raises(ValueError, match="at least 24 pixels"):
+        open_videos("moving-mnist", "test", mnist, size=23)
+
+
+def test_a_folder_of_every_kind(tmp_path: Path) -> None:
+    for kind, suffix in (("one", ".gif"), ("two", ".webp"), ("two", ".apng"), ("one", ".mp4")):
+        write(tmp_path / kind / f"clip{suffix}", 6)
+    for k in range(6):
+        path = tmp_path / "two" / "frames" / f"{k:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 30 * k).save(path)
+    data = [open_videos(f"folder:{tmp_path}", s, frames=6) for s in ("train", "test")]
+    assert sum(map(len, data)) == 5
+    for part in data:
+        assert part.shape == (3, 6, 8, 8)  # an MP4 has colours
+        assert part.fps == 10
+        assert part.conditions == {"label": Class(2, ("one", "two"))}
+        for index in range(len(part)):
+            assert part[index]["x"].shape == part.shape
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_crops_come_from_about_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    monkeypatch.setattr(folders, "CACHE_BYTES", 1 << 30 if stored else 0)
+    write(tmp_path / "long.webp", 40)
+    data = open_videos(f"folder:{tmp_path}", "train", frames=8)
+    assert (len(data), data.costly) == (5, not stored)
+    for index in range(5):
+        starts = {places(data.visit(index, count)["x"])[0] for count in range(12)}
+        assert len(starts) > 2
+        assert all(33 * index // 5 <= start <= 33 * (index + 1) // 5 for start in starts)
+    x = data.visit(2, 7)["x"]
+    assert places(x) == list(range(places(x)[0], places(x)[0] + 8))
+    assert torch.equal(x, open_videos(f"folder:{tmp_path}", "train", frames=8).visit(2, 7)["x"])
+    if not stored:
+        (tmp_path / "long.webp").unlink()
+        with pytest.raises(UserError, match=r"long\.webp can no longer be read"):
+            data.visit(2, 8)
+
+
+def test_the_rate_is_the_most_common(tmp_path: Path) -> None:
+    for index, fps in enumerate((20, 10, 20)):
+        write(tmp_path / f"{index}.webp", 16, fps)
+    data = open_videos(f"folder:{tmp_path}", "train", frames=8)
+    assert (data.fps, data.modality) == (20, Video(20))
+    assert open_videos(f"folder:{tmp_path}", "train", frames=8, fps=10).fps == 10
+
+
+def test_what_is_left_out(tmp_path: Path) -> None:
+    for name in ("train/0", "train/1", "test/0"):
+        write(tmp_path / f"{name}.webp", 8)
+    before = open_videos(f"folder:{tmp_path}", "train", frames=8)
+    folder = tmp_path / "train"
+    write(folder / "short.webp", 7)
+    write(folder / "made.webp", 8, Description=GENERATED)
+    (folder / "cut.webp").write_bytes((folder / "0.webp").read_bytes()[:-40])
+    (folder / "foreign.mp4").write_bytes(b"words" * 100)
+    Image.new("L", (8, 8)).save(folder / "still.gif")
+    Image.new("L", (8, 8)).save(folder / "cover.png")
+    (folder / ".hidden.gif").touch()
+    with pytest.warns(UserWarning, match="left out"):
+        after = open_videos(f"folder:{tmp_path}", "train", frames=8)
+    assert (len(after), after.identity) == (2, before.identity)
+    for words in (
+        "2 too short (train/short.webp: 7 frames, train/still.gif: 1 frame)",
+        "1 generated by a model (train/made.webp)",
+        "2 unreadable (train/cut.webp: could not create decoder object, train/foreign.mp4: Inv",
+        "1 of one frame (train/cover.png)",
+        "1 hidden (train/.hidden.gif)",
+    ):
+        assert words in after.summary()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"name": "mnist"}, UserError, "unknown data set 'mnist'; known are moving-mnist"),
+        ({"split": "both"}, ValueError, "unknown split"),
+        ({"frames": 0}, ValueError, "1 frame or more"),
+        ({"fps": -1.0}, ValueError, "1 frame or more"),
+        ({"size": 4096}, ValueError, "fit into no memory"),
+        ({"frames": 9}, UserError, "no video of 9 frames .*ask for fewer frames"),
+    ],
+)
+def test_what_cannot_be(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    write(tmp_path / "a.gif", 8)
+    with pytest.raises(error, match=said):
+        open_videos(**{"name": f"folder:{tmp_path}", "split": "train"} | options)
+
+
+def test_folders_without_videos(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no videos"):
+        open_videos(f"folder:{tmp_path}")
+    Image.new("L", (8, 8)).save(tmp_path / "cover.png")
+    with pytest.raises(UserError, match=r"no usable video, left out: 1 of one frame \(cover"):
+        open_videos(f"folder:{tmp_path}")
