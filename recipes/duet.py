@@ -54,7 +54,7 @@ def main(
         ema=0.999,
         save_every=250,
         look_every=1500,
-        sampling=mmdiff.Sampling("dpmpp2msde", 50),
+        sampling=mmdiff.Sampling("dpmpp2msde", 50, guidance=2.0),
         samples=20,
         seed=seed,
         made={"recipe": "duet"},

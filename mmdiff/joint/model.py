@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,9 @@ from mmdiff.diffusion import Diffusion
 from mmdiff.joint.network import Bundled, Parts, View
 from mmdiff.noise import Draws
 from mmdiff.schedules import Schedule, Trigonometric
+
+LEVELS = 16  # noise levels at which `Joint.prepare` measures
+_LEAST = 1e-8  # of an error, to divide by
 
 _HOW, _WHICH, _EACH = noise.PARTS, noise.PARTS + 1, noise.PARTS + 2  # streams of random numbers
 
@@ -85,6 +88,8 @@ class Joint(Diffusion):
         super().__init__(Parts(parts, bridge, schedule, infos), schedule, "x0", hide=hide)
         self.shares = shares or Shares()
         self.parts, self.packing = self.backbone.models, self.backbone.packing
+        for name in self.parts:
+            self.register_buffer(f"alone_{name}", torch.ones(LEVELS))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -102,7 +107,7 @@ class Joint(Diffusion):
         """One part as a model of its own, which may be told others, by name, as conditions.
 
         A part that is not told is absent: guidance away from that needs no training for it.
-        Networks and weights are this model's.
+        Networks and weights are this model's, and so is the guidance that is recommended.
 
         Raises:
             ValueError: no such part, or one given itself.
@@ -120,12 +125,32 @@ class Joint(Diffusion):
             times=of.times,
         )  # fmt: skip
         view.info = self.backbone.infos[name]
+        if given and self.info is not None:  # a part's own is for its labels
+            how = replace(view.info.sampling, guidance=self.info.sampling.guidance)
+            view.info = replace(view.info, sampling=how)
         return view.train(self.training)
 
-    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
-        """The parts' own weighted errors, summed: a scalar.
+    @torch.no_grad()
+    def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """Measure how far each part errs alone, by noise level, before training begins."""
+        for k, batch in zip(range(LEVELS), batches, strict=False):
+            x = batch["x"]
+            places = torch.arange(len(x), device=x.device)
+            x0, z = (self.packing.unpack(v) for v in (x, Draws(0, k, places, len(x)).normal(x)))
+            log_snr = Trigonometric().log_snr(
+                torch.full_like(places, (k + 0.5) / LEVELS, dtype=x.dtype)
+            )
+            for name, of in self.parts.items():
+                t = of.schedule.time_of(log_snr).to(x)
+                error = of.loss_at(x0[name], t, z[name])
+                getattr(self, f"alone_{name}")[k] = error.clamp(min=_LEAST)
 
-        A part that is given clean or absent is not asked for.
+    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        """The parts' own weighted errors, each in units of the part's alone at that noise level.
+
+        So are predictions of any kind and signals of any size alike, and what matters to a part
+        counts at all levels: alone, an error in eps hardly shows where almost all is noise, which
+        is where a part must know of the others. A part that is given clean or absent is not asked.
         """
         x, told = self._given(batch)
         told = told.hidden(draws.chosen(self.hide))
@@ -138,7 +163,10 @@ class Joint(Diffusion):
         found = self.backbone.outputs(states, times, told.values)
         total = torch.zeros((), device=x.device)
         for name, of in self.parts.items():
-            errors = of.errors(found[name], x0[name], times[name], z[name])
+            t = times[name]
+            level = Trigonometric().time_of(of.schedule.log_snr(t)) * LEVELS
+            alone = getattr(self, f"alone_{name}")[level.long().clamp(0, LEVELS - 1)]
+            errors = of.errors(found[name], x0[name], t, z[name]) / alone
             total = total + torch.where(wanted[name], errors, 0.0).mean()
         return total
 

@@ -14,6 +14,7 @@ import mmdiff
 from mmdiff import prediction as pred
 from mmdiff.conditions import Class
 from mmdiff.joint import Bundled, Joint, Packing, Shares
+from mmdiff.joint.model import LEVELS
 from mmdiff.nn import Bridge, UNet
 from mmdiff.noise import Draws
 from mmdiff.schedules import Schedule
@@ -167,6 +168,24 @@ def test_the_parts_errors_are_their_own() -> None:
     torch.testing.assert_close(model.loss({"x": x}, draws), total)
 
 
+def test_errors_are_in_units_of_what_each_part_errs_alone() -> None:
+    """So that nothing of it depends on the scale of a part or on what its network predicts."""
+    model = small()
+    shake(model)
+    x = torch.randn(64, *model.packing.shape)
+    model.prepare([{"x": x}] * LEVELS)
+    model.shares = Shares(0, 0, 1, 0)  # what a bridge leaves as it is
+    losses = [model.loss({"x": x}, Draws(1, k, torch.arange(64), 64)) for k in range(20)]
+    assert float(torch.stack(losses).mean()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_view_is_guided_as_the_joint_model_is() -> None:
+    model = small()
+    model.info = mmdiff.Info(model.packing.shape, sampling=mmdiff.Sampling(guidance=2.5))
+    assert model.view("sound", "image").info.sampling.guidance == 2.5
+    assert model.view("sound").info.sampling.guidance is None
+
+
 def test_times_are_matched_as_they_are_shared() -> None:
     model = joint("of other schedules")
     draws = Draws(0, 0, torch.arange(4000), 4000)
@@ -225,7 +244,7 @@ def test_bundled_parts_stay_in_their_own_files(tmp_path: Path) -> None:
     parts = {"picture": Bundled("digits"), "sound": Bundled("speech")}
     model = Joint(parts, Bridge({"picture": 128, "sound": 256}, 32, 1)).requires_grad_(True)
     digits = mmdiff.load("digits")
-    assert all(name.startswith("backbone.bridge.") for name in model.state_dict())
+    assert all(name.startswith(("backbone.bridge.", "alone_")) for name in model.state_dict())
     assert not any(p.requires_grad for p in model.parts["picture"].parameters())
     mmdiff.save(tmp_path / "it", model, mmdiff.Info(model.packing.shape))
     again = mmdiff.load(tmp_path / "it")
