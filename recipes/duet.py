@@ -1,6 +1,6 @@
 """A written digit and its spoken name together: a bridge between two models that are trained.
 
-    python recipes/duet.py                   # hours on one CPU core
+    python recipes/duet.py                   # an hour and a half on one CPU core
     python recipes/duet.py --steps 50        # to see that it runs
 
 The bundled models of digits and of speech stay as they are. Half way through their networks, the
@@ -26,7 +26,7 @@ from mmdiff.nn import Bridge
 def main(
     out: Path = Path("runs/duet"),
     data_dir: Path | None = None,
-    steps: int = 6000,
+    steps: int = 12_000,
     resume: bool = False,
     device: str = "auto",
     seed: int = 0,
