@@ -173,6 +173,15 @@ class Diffusion(Objective):
         x: Tensor = self.codec.decode(z, spatial, **self._coded_by(told))
         return x
 
+    @torch.no_grad()
+    def state_shape(self, shape: Sequence[int], told: Mapping[str, Tensor]) -> tuple[int, ...]:
+        """Of what the model works on for signals of `shape` [B, C, *spatial], told [B, ...]."""
+        if self.codec is None:
+            return tuple(shape)
+        one = {name: value[:1] for name, value in told.items()}
+        blank = torch.zeros(1, *shape[1:], device=self.mean.device)
+        return shape[0], *self._code(blank, one).shape[1:]
+
     def _code(self, x: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         code: Tensor = self.codec.encode(x, **self._coded_by(told))
         return code

@@ -28,6 +28,12 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def unwritable(path: Path | str, error: Exception) -> UserError:
+    """What to raise where `path` cannot be written."""
+    why = getattr(error, "strerror", None) or error
+    return UserError(f"{path} cannot be written ({why}): make room, or choose another place.")
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` where it is missing, and find out now, not after the work, if it takes files.
 

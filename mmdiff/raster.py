@@ -10,8 +10,7 @@ from PIL.ExifTags import Base
 from PIL.Image import Exif, Image
 from PIL.PngImagePlugin import PngInfo
 
-from mmdiff.errors import UserError
-from mmdiff.files import written_aside
+from mmdiff.files import unwritable, written_aside
 
 ANIMATED = (".gif", ".webp", ".apng")
 
@@ -98,12 +97,6 @@ def _chunks(note: Mapping[str, str]) -> PngInfo:
     for key, value in note.items():
         info.add_text(key, value)
     return info
-
-
-def unwritable(path: Path | str, error: Exception) -> UserError:
-    """What to raise where `path` cannot be written."""
-    why = getattr(error, "strerror", None) or error
-    return UserError(f"{path} cannot be written ({why}): make room, or choose another place.")
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:

@@ -190,10 +190,7 @@ def prepare(
     home = next(model.parameters(), torch.empty(0) if noise is None else noise)
     with torch.no_grad():
         told = model.tell(shape[0], conditions, home.device, sides)
-        if model.codec is not None:
-            one = {name: value[:1] for name, value in told.values.items()}
-            code = model.encode(torch.zeros(1, *shape[1:], device=home.device), **one)
-            shape = (shape[0], *code.shape[1:])
+    shape = model.state_shape(shape, told.values)
     if noise is None:
         dtype = home.dtype
         ids = torch.arange(first, first + shape[0], device=home.device)

@@ -25,7 +25,7 @@ from mmdiff.audio import sound
 from mmdiff.audio.levels import ratio
 from mmdiff.audio.paired import LEVELS
 from mmdiff.audio.recording import Recording, fitted
-from mmdiff.audio.windows import Window, cut, grid, mirrored, noise_at, reach, windows
+from mmdiff.audio.windows import Window, cut, factor, grid, mirrored, noise_at, reach, windows
 from mmdiff.checkpoints import load
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
@@ -72,7 +72,7 @@ def enhance(
     Args:
         x: any number of channels, each of which is worked on by itself.
         sample_rate: in Hz.
-        model: the name of a bundled one, a path, or what `mmdiff.load` gave.
+        model: a path, the name of a bundled one, or what `mmdiff.load` gave.
         strength: how much of what the model makes is mixed in, from 0 to 1.
         steps: of the solver; what the model recommends if None.
         seed: of the initial noise.
@@ -211,16 +211,14 @@ def _drawn(
     model: Diffusion, asked: Iterable[Asked], sampling: Sampling, strength: float, seed: int
 ) -> Iterator[Tensor]:
     """What the model makes of each window, [B C, what is kept], in [-1, 1] about."""
-    home, factor = next(model.parameters()), 1 if model.codec is None else model.codec.factor
+    home = next(model.parameters())
     how = sampling.arguments(seed)
     for window, values, given in asked:
         told: dict[str, Any] = {name: value.to(home.device) for name, value in values.items()}
         count = len(next(iter(told.values())))
         shape = (count, model.info.shape[0], window.stop - window.start)
-        with torch.no_grad():
-            one = {name: value[:1] for name, value in told.items()}
-            code = model.encode(torch.zeros(1, *shape[1:], device=home.device), **one).shape[1:]
-        noise = noise_at(seed, count, code, window.start // factor, home.device)
+        _, *code = model.state_shape(shape, told)
+        noise = noise_at(seed, count, code, window.start // factor(model), home.device)
         x = sample(model, shape, noise=noise.to(home.dtype), **how, **told)
         x = x.to("cpu", torch.float32) / model.info.modality.scale
         x = x if given is None else torch.lerp(given, x, strength)

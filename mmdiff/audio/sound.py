@@ -23,7 +23,7 @@ from torch import Tensor
 from mmdiff.audio import decoding, pyav
 from mmdiff.audio.decoding import Decoder, opened
 from mmdiff.errors import UserError
-from mmdiff.files import written_aside
+from mmdiff.files import unwritable, written_aside
 
 SUFFIXES = decoding.SUFFIXES + pyav.SUFFIXES  # of what is taken for a sound
 
@@ -275,10 +275,7 @@ def write(
                     "or fewer channels."
                 ) from error
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): make room, or choose another "
-            "place."
-        ) from error
+        raise unwritable(path, error) from error
 
 
 class _Disk:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from einops import rearrange
@@ -84,9 +85,10 @@ def mirrored(x: Tensor, length: int) -> Tensor:
 def grid(model: Diffusion) -> int:
     """Samples from one place to the next at which a window may begin."""
     hops = (round(kind.factor) for kind in model.conditions.values() if isinstance(kind, Signal))
-    return math.lcm(_EVEN, _LEVELS * _factor(model), *hops)
+    return math.lcm(_EVEN, _LEVELS * factor(model), *hops)
 
 
+@lru_cache(maxsize=1)  # it costs what seconds of sound do, and short sounds are many
 @torch.no_grad()
 def reach(model: Diffusion) -> int:
     """How many samples to either side one call of the network looks at, about, and no fewer.
@@ -97,9 +99,9 @@ def reach(model: Diffusion) -> int:
         ValueError: it looks at all of a sound.
     """
     home = next(model.parameters())
-    channels, factor = model.info.shape[0], _factor(model)
+    channels, each = model.info.shape[0], factor(model)
     channels = channels if model.codec is None else model.codec.channels(channels)
-    width = grid(model) // factor
+    width = grid(model) // each
     t = torch.zeros(1, device=home.device)
     grids = 8
     while grids < _FURTHEST:
@@ -110,7 +112,7 @@ def reach(model: Diffusion) -> int:
         seen = model.backbone(x, t).isnan().any(1).nonzero()[:, 1]
         low, high = int(seen.min()), int(seen.max()) + 1
         if low > 0 and high < x.shape[-1]:
-            return max(begin - low, high - end) * factor
+            return max(begin - low, high - end) * each
     raise ValueError(
         "what this model makes of a place depends on too much around it for sounds of any length: "
         "train a network with local=True."
@@ -132,5 +134,5 @@ def noise_at(
     return rearrange(drawn, "(b l) c -> b c l", b=count)
 
 
-def _factor(model: Diffusion) -> int:
+def factor(model: Diffusion) -> int:
     return 1 if model.codec is None else int(model.codec.factor)

@@ -85,7 +85,7 @@ def evaluate(
 
     - `mmdiff evaluate runs/sounds/model.safetensors --dataset folder:other-sounds`
 
-    - `mmdiff evaluate enhancer --dataset folder:clean-voices`
+    - `mmdiff evaluate runs/enhancer/model.safetensors --dataset folder:clean-voices`
     """
     from mmdiff.cli.opening import open_model, settings
     from mmdiff.cli.plain import arguments

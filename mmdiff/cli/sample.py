@@ -103,9 +103,9 @@ def sample(
 
     - `mmdiff sample speech -n 20 --seconds 1 --out counting.png`
 
-    - `mmdiff sample duet -n 10 --out duet/`
+    - `mmdiff sample runs/duet/model.safetensors -n 10 --out duet/`
 
-    - `mmdiff sample duet --given seven.png --out seven.wav`
+    - `mmdiff sample runs/duet/model.safetensors --given seven.png --out seven.wav`
     """
     from tqdm import tqdm
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from mmdiff import noise
 from mmdiff.conditions import Condition
+from mmdiff.data.folders import identity
 from mmdiff.errors import UserError
 from mmdiff.joint.modality import Together
 from mmdiff.joint.packing import Packing
@@ -47,8 +47,7 @@ class Pairs:
                 if conditions.setdefault(what, kind) != kind:
                     raise ValueError(f"{what} of {name} has other classes than that of the others.")
         self.conditions: Mapping[str, Condition] = conditions
-        told = "|".join([by, *(part.identity for part in parts.values())])
-        self.identity = hashlib.sha256(told.encode()).hexdigest()
+        self.identity = identity({}, by=by, parts=[part.identity for part in parts.values()])
         self.costly = any(part.costly for part in parts.values())
         self._first, *self._others = parts
         self._classes = _classes(parts[self._first], by)

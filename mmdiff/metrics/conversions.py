@@ -118,7 +118,7 @@ def evaluate_conversion(
     true = told.pop("x")
     if "source" in told:  # what nothing happened to says nothing, and its SI-SDR is infinite
         damaged = (told["source"] / scale != true).flatten(1).any(1)
-        true, told = true[damaged], {"source": told["source"][damaged]}
+        true, told = true[damaged], {name: value[damaged] for name, value in told.items()}
         count = len(true)
     made = draw(model, sampling, count, told, seed, batch, progress)["x"]
 

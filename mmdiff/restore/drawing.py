@@ -1,7 +1,7 @@
 """How answers are drawn: `sample`, steered by what is known; long signals in windows.
 
-A signal that is longer than the model's, along its last axis, is drawn a window of the model's
-length at a time. In each, what was drawn before is known, so that windows go together, and the
+A signal that is longer than the model's, along one axis, is drawn a window of the model's length
+at a time. In each, what was drawn before is known, so that windows go together, and the
 network's memory does not grow with the signal.
 """
 

@@ -143,10 +143,9 @@ class Looks:
         model, device = self.model, self.trainer.device
         told = self._held_out(SHOWN)
         x = told.pop("x")
-        told = {name: value.to(device) for name, value in told.items()}
-        x0 = model.encode(x.to(device), **told)
+        x0 = model.encode(x, **told)
         z = noise.normal(self.trainer.seed, torch.arange(len(x), device=device), 0, x0.shape[1:])
-        noised, denoised = [x], [x]
+        noised, denoised = [x.cpu()], [x.cpu()]
         for t in TIMES:
             at = torch.full((len(x),), t, device=device)
             x_t = model.add_noise(x0, at, z)
@@ -158,9 +157,7 @@ class Looks:
     @torch.no_grad()
     def _decode(self, z: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         """A state of the model, which is told this, as the signal that it is of."""
-        device = self.trainer.device
-        told = {name: value.to(device) for name, value in told.items()}
-        x: Tensor = self.model.decode(z.to(device), self.info.shape[1:], **told)
+        x: Tensor = self.model.decode(z.to(self.trainer.device), self.info.shape[1:], **told)
         return x.float().cpu()
 
     def _told(self, count: int) -> dict[str, Tensor]:
@@ -170,10 +167,11 @@ class Looks:
         return told
 
     def _held_out(self, count: int) -> dict[str, Tensor]:
-        """So many held-out signals, spread over all of them, and what is told of them."""
+        """So many held-out signals, spread over all, and what is told of them, on the device."""
         data = self.trainer.held_out
         places = evenly(len(data), min(count, len(data)))[torch.arange(count) % len(data)]
-        return load(data, self.kinds, len(data), places.tolist())
+        batch = load(data, self.kinds, len(data), places.tolist())
+        return {name: value.to(self.trainer.device) for name, value in batch.items()}
 
     def _few(self, x: Tensor) -> Tensor:
         """What one takes in at once: any number of pictures; of what is heard one of each class."""

@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import functional as tvf
 
 from mmdiff.data.containers import available
 from mmdiff.errors import UserError
-from mmdiff.files import written_aside
-from mmdiff.raster import in_one, save_animation, unwritable
+from mmdiff.files import unwritable, written_aside
+from mmdiff.raster import in_one, save_animation
 
 WRITES = (".gif", ".webp", ".apng", ".mp4")
 

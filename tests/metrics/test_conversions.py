@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> str:
 
 
 class Copy(torch.nn.Module):
-    """A network that takes what it is told for the true sound."""
+    """A network that takes the source that it is told for the true sound."""
 
     def __init__(self, task: Any) -> None:
         super().__init__()
@@ -44,6 +44,7 @@ class Copy(torch.nn.Module):
         self.zero = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, **told: torch.Tensor) -> torch.Tensor:
+        assert told.keys() == self.conditions.keys()  # as in training and in use
         return told["source"] if "source" in told else x * self.zero
 
 
