@@ -1,4 +1,4 @@
-# make demo   digits from the bundled models, handwritten and spoken, into out/
+# make demo   what the bundled models make, to see and to hear, into out/
 # make test   everything that must hold: style, types, tests
 # make lint   style and types alone;  make clean  remove what these wrote, but for .venv
 #
@@ -17,8 +17,11 @@ demo: $(READY)
 	@$(BIN)/mmdiff sample digits -n 25 --seed 0 --out out/digits.gif --overwrite
 	@$(BIN)/mmdiff sample speech -n 10 --seed 0 --out out/speech.wav --overwrite
 	@$(BIN)/mmdiff sample speech -n 10 --seed 0 --out out/speech.png --overwrite
+	@$(BIN)/mmdiff enhance docs/noisy.wav --out out/clean.wav --overwrite
+	@$(BIN)/mmdiff enhance docs/noisy.wav --out out/clean.png --overwrite
 	@echo "Look at out/digits.png, and at out/digits.gif to see them come out of the noise."
 	@echo "Listen to out/speech.wav, which counts from zero to nine, and see it in out/speech.png."
+	@echo "Out of docs/noisy.wav came out/clean.wav; out/clean.png shows both."
 
 test: lint
 	@$(BIN)/python -m pytest

@@ -168,6 +168,10 @@ TABLES: dict[str, tuple[str, str, Make]] = {
     "conversions by calls": (
         "sound_from_sound_calls", "", pairs(["task", "calls"], **SPEED),
     ),
+    "sound wide": ("sound_wide", "", each({
+        "task": "{task}", "parameters": "{parameters:,}", "s a step": "{step_seconds:.1f}",
+        "MiB": "{step_mib:,.0f}", "used": "{used:.1f}",
+    })),
     "restoration": ("restoration", "", restoration),
     "gpu": ("gpu", "", each({
         "batch": "{batch}", "network": "{variant}", "precision": "{precision}",

@@ -93,8 +93,8 @@ class Diffusion(Objective):
         weighting: "uniform", "min_snr" or "v", see `prediction.loss_weight`.
         times: how training draws noise levels: at "uniform" times, or "logit_normal", which leaves
             out most of those that are almost clean or almost noise (Esser et al. 2024), or "late",
-            where half lie beyond t = 3/4: of a signal that conditions tell nearly all of, the first
-            steps make the most.
+            where half lie beyond t = 15/16: of a signal that conditions tell nearly all of, the
+            first steps make the most.
         hide: how often training tells a sample nothing, for classifier-free guidance.
         codec: the model works on the code of x, each channel of it at mean 0 and deviation 1.
         conditions: what the model is told, where the codec makes other things of it than the
@@ -295,7 +295,7 @@ class Diffusion(Objective):
         if self.times == "uniform":
             return self.schedule.training_time(u)
         if self.times == "late":
-            return self.schedule.training_time(1 - (1 - u).square())
+            return self.schedule.training_time(1 - (1 - u) ** 4)
         # The sigmoid of a normal number on `Trigonometric`: the same log-SNRs on any schedule.
         t = torch.special.ndtri(u.to(exact(u.device)).clamp(min=2**-24)).sigmoid()
         log_snr = -2 * torch.tan(torch.pi / 2 * t).log()

@@ -109,6 +109,13 @@ class Modality(ABC):
         """
         return None
 
+    def seen(self, x: Tensor) -> tuple[list[Image], float] | None:
+        """One signal [C, *spatial] to watch; None of what cannot be seen.
+
+        That is frames, and how many there are a second: 0 for a picture that stands still.
+        """
+        return None
+
     @abstractmethod
     def describe(self, shape: Sequence[int]) -> dict[str, str]:
         """What there is to say of signals of a shape, such as their rate, by name."""

@@ -5,7 +5,8 @@
 
 The bundled models of digits and of speech stay as they are. Half way through their networks, the
 positions of both are tokens of one small transformer, which starts as nothing, and which alone is
-trained. Nothing is told of labels: what a pair agrees in, it knows from looking across the bridge.
+trained. It is told no labels: what a pair agrees in, it knows from looking across the bridge, and
+learns from what the two models say of pairs when they are told.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main(
     parts = {"picture": Bundled("digits"), "sound": Bundled("speech")}
     bridge = Bridge({"picture": 128, "sound": 256}, width=128, depth=3)  # from channels to channels
     # Alone, the parts are never changed, so that there is nothing to be learned of it.
-    model = Joint(parts, bridge, shares=Shares(0.5, 0.4, 0.0, 0.1))
+    model = Joint(parts, bridge, shares=Shares(0.4, 0.5, 0.0, 0.1), taught=True, given_at=0.1)
     recipe = mmdiff.Recipe(
         model,
         steps=steps,

@@ -40,10 +40,12 @@ MAY: dict[str, set[str]] = {
     "notes": {"sampling", "data"},
     "image": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
     "audio": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
-    "video": {"image"},  # a frame is a picture
-    "joint": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
+    "films": {"raster", "data"},
+    "video": {"image", "films"},  # a frame is a picture
+    "joint": {"modality", "checkpoints", "nn", "raster", "data", "notes", "films"},
+    "bounce": {"video", "audio", "joint"},
     "training": {"modality", "checkpoints", "nn", "raster", "data", "notes"},
-    "metrics": {"image", "audio", "video", "joint"},
+    "metrics": {"image", "audio", "video", "joint", "bounce"},
 }
 CORE = ["schedules", "prediction", "noise", "conditions", "told", "diffusion", "solvers",
         "steering", "posterior", "sampling", "picard"]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,8 +14,10 @@ from PIL import Image
 
 import mmdiff
 from mmdiff import checkpoints
-from mmdiff.audio import Enhance, Mel, Sound, Upsample, Vocode, sound, transforms
+from mmdiff.audio import sound
+from mmdiff.joint import Bundled, Joint, Together
 from mmdiff.metrics.judge import load_judge
+from mmdiff.nn import Bridge
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +30,7 @@ def blocks(page: str) -> list[str]:
 README, PYTHON = blocks("README.md"), blocks("docs/python.md")
 SOUND = blocks("docs/sound.md")
 RESTORE = blocks("docs/restore.md")
+JOINT = blocks("docs/joint.md")
 
 
 def run(code: str, changes: dict[str, str] | None = None, scope: Any = None) -> dict[str, Any]:
@@ -54,7 +57,8 @@ def pictures(folder: str) -> None:
 
 
 def test_every_block_is_run_here() -> None:
-    assert (len(README), len(PYTHON), len(RESTORE), len(SOUND)) == (4, 4, 2, 3)
+    found = [len(page) for page in (README, PYTHON, RESTORE, SOUND, JOINT)]
+    assert found == [3, 5, 2, 3, 1]
     assert len((ROOT / "README.md").read_text().split()) <= 900
 
 
@@ -69,7 +73,7 @@ def test_sampling_sound() -> None:
 
 
 def test_completing() -> None:
-    scope = run(README[2], {"(50)": "(5)", "(25)": "(5)"})
+    scope = run(PYTHON[0], {"(50)": "(5)", "(25)": "(5)"})
     x, completed = scope["x"], scope["completed"]
     torch.testing.assert_close(completed[..., :14, :], x[..., :14, :], rtol=0, atol=1e-5)
     assert (completed[..., 14:, :] - x[..., 14:, :]).abs().mean() > 0.05
@@ -78,7 +82,7 @@ def test_completing() -> None:
 def test_training() -> None:
     pictures("my-pictures")
     run(
-        README[3],
+        README[2],
         {"size=32": "size=8", "(data)\n": "(data)\nobject.__setattr__(recipe, 'steps', 1)\n"},
     )
     assert mmdiff.load("runs/mine/model.safetensors").info.shape == (1, 8, 8)
@@ -86,7 +90,7 @@ def test_training() -> None:
 
 def test_varying() -> None:
     """What comes is what it was led to, and like what it was led from."""
-    scope = run(PYTHON[0])
+    scope = run(PYTHON[1])
     x, varied = scope["x"], scope["varied"]
     with torch.no_grad():
         read = load_judge()(varied)[0].argmax(1)
@@ -96,7 +100,7 @@ def test_varying() -> None:
 
 
 def test_a_steering_of_ones_own() -> None:
-    assert float((run(PYTHON[1])["x"].mean((1, 2, 3)) + 0.5).abs().max()) < 1e-5
+    assert float((run(PYTHON[2])["x"].mean((1, 2, 3)) + 0.5).abs().max()) < 1e-5
 
 
 def test_ones_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,14 +109,14 @@ def test_ones_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
     home = ModuleType("home_of_net")
     monkeypatch.setitem(sys.modules, home.__name__, home)
     changes = {'"mnist"': '"folder:mine"', "Net(64": "Net(4", "steps=20_000": "steps=2, batch=4"}
-    run(PYTHON[2], changes, home.__dict__)
+    run(PYTHON[3], changes, home.__dict__)
     model = mmdiff.load("runs/net/model.safetensors")
     x = mmdiff.sample(model, (3, 1, 8, 8), mmdiff.DDIM(2), guidance=2.0, label=["a", "b", "a"])
     assert x.shape == (3, 1, 8, 8)
 
 
 def test_codecs() -> None:
-    assert run(PYTHON[3])["x"].shape == (2, 1, 1000)
+    assert run(PYTHON[4])["x"].shape == (2, 1, 1000)
 
 
 def test_restoring() -> None:
@@ -130,16 +134,6 @@ def test_restoring_with_physics_of_deepinv() -> None:
 
 
 def test_sound_from_sound() -> None:
-    for name, make, task in (
-        ("enhancer", transforms.enhance, Enhance(16_000)),
-        ("upsampler", transforms.upsample, Upsample(8000, 16_000)),
-        ("vocoder", transforms.vocode, Vocode(Mel(16_000))),
-    ):
-        told = {"task": task, "conditions": task.conditions(1), "sample_rate": 16_000}
-        model = make(SimpleNamespace(shape=(1, 8000), **told)).model
-        info = mmdiff.Info((1, 8000), Sound(16_000, 4.0), mmdiff.Sampling("ddim", 1), task=task)
-        Path("runs", name).mkdir(parents=True)
-        mmdiff.save(f"runs/{name}/model.safetensors", model, info)
     sound.write("interview.wav", 0.1 * torch.randn(1, 4000), 8000)
     assert run(SOUND[0])["less"].shape == (1, 4000)
     scope = run(SOUND[1])
@@ -148,3 +142,15 @@ def test_sound_from_sound() -> None:
     Path("clean.wav").unlink()
     run(SOUND[2])
     assert sound.read("clean.wav")[0].shape == (1, 4000)
+
+
+def test_seen_and_heard() -> None:
+    parts = {"picture": Bundled("digits"), "sound": Bundled("speech")}
+    duet = Joint(parts, Bridge({"picture": 128, "sound": 256}, 32, 1))
+    kinds = {name: part.info.modality for name, part in duet.parts.items()}
+    info = mmdiff.Info(duet.packing.shape, Together(kinds, duet.packing))
+    Path("runs/duet").mkdir(parents=True)
+    mmdiff.save("runs/duet/model.safetensors", duet, info)
+    scope = run(JOINT[0], {"(25)": "(2)", "(50)": "(2)"})
+    assert scope["words"].shape == (4, 1, 5120)
+    assert Path("pairs.mp4").stat().st_size > 1000

@@ -171,7 +171,8 @@ def stream(
     sampling = settings(model, steps)
     rate = model.info.modality.sample_rate
     unit = grid(model)
-    margin = _whole(sampling.method().plan(model.schedule).calls * reach(model), unit) + unit
+    seen = sampling.method().plan(model.schedule).calls * reach(model)
+    margin = _whole(seen + getattr(model.codec, "reach", 0), unit) + unit
     size = margins * margin
     if isinstance(source, Tensor):
         mel = _batched(source, model)

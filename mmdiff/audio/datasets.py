@@ -18,7 +18,7 @@ from mmdiff.audio.folders import Held, HeldSound, Recording, StoredSound, open_f
 from mmdiff.audio.fsdd import open_fsdd
 from mmdiff.audio.synthetic import synthetic
 from mmdiff.conditions import Class, Condition
-from mmdiff.data.folders import describe, identity
+from mmdiff.data.folders import describe, identity, names_of
 from mmdiff.data.splits import describe_classes
 from mmdiff.errors import UserError
 from mmdiff.modality import Modality
@@ -49,6 +49,7 @@ class Sounds(Dataset[dict[str, Any]]):
         conditions: what items tell, such as {"label": Class(10, names)}.
         identity: hex digest of the files, wherever they lie, and of what makes items of them.
         costly: whether items are decoded when they are asked for, which other processes can do.
+        names: of the files that items of a folder come from, without suffixes; () of other sets.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class Sounds(Dataset[dict[str, Any]]):
             for sound, parts in enumerate(map(self._parts, held.sounds))
             for part in range(parts)
         ]
+        files = names_of(held.files) if name.startswith("folder:") else ()
+        self.names = tuple(files[sound] for sound, _, _ in self._items) if files else ()
 
     @property
     def modality(self) -> Modality:

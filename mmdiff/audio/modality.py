@@ -78,8 +78,8 @@ class Sound(Modality):
 
         return {
             "enhance": {"residual": transforms.enhance},
-            "upsample": {"residual": transforms.upsample},
-            "vocode": {"priorgrad": transforms.vocode},
+            "upsample": {"magnitudes": transforms.upsample},
+            "vocode": {"magnitudes": transforms.vocode},
         }
 
     def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:

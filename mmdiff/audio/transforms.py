@@ -1,7 +1,8 @@
 """The recipes for sound from sound: an enhancer, an upsampler and a vocoder.
 
-Each works on a code: MDCT coefficients, of which a model's task tells it much already. So what is
-left to draw is little, and few steps do. The networks are local: any length, in windows.
+Each works on a code of which its task tells it much already. So what is left to draw is little, and
+few steps do. Where the source has phases, the code is MDCT coefficients; where there are none, it
+is magnitudes alone. The networks are local: any length, in windows.
 """
 
 from __future__ import annotations
@@ -11,51 +12,59 @@ from typing import Any
 
 import torch
 
-from mmdiff.audio.priorgrad import PriorGrad
+from mmdiff.audio.mel_magnitudes import MelMagnitudes
 from mmdiff.diffusion import Diffusion
-from mmdiff.modality import Data
-from mmdiff.nn import MDCT, Companded, Gated, Residual, UNet
+from mmdiff.nn import MDCT, STFT, Gated, Magnitudes, Residual, UNet
 from mmdiff.noise import as_seed
 from mmdiff.recipe import Recipe
 from mmdiff.sampling import Sampling
 from mmdiff.schedules import Trigonometric
 
-BLOCK = 0.016  # seconds: frames of twice that show the harmonics of a voice
-WIDTHS = (128, 144, 176)
+BLOCK = 0.016  # seconds, of one position of a code
+WIDTHS = {
+    "enhance": (128, 144, 176),
+    "upsample": (96, 112, 128),  # of which the half below is known
+    "vocode": (128, 144, 176),
+}
+
+_FRAMES = 2  # of a spectrum in a block; windows of twice that show the harmonics of a voice
+_ROUNDS = 24  # of the search for phases
+_BELOW = 15 / 16  # of half the lower rate: what a resampling filter leaves as it was
 
 
 def enhance(data: Any, seed: int = 0) -> Recipe:
     """What a recording's coefficients lack of the clean sound's, by weighing them."""
-    return _recipe("residual", data, Residual(MDCT(_bands(data))), 1, seed, ["source"])
+    bands = 2 * round(BLOCK * data.sample_rate / 2)
+    return _recipe("residual", data, Residual(MDCT(bands)), 1, seed, ["source"])
 
 
 def upsample(data: Any, seed: int = 0) -> Recipe:
-    """The coefficients above half of the lower rate; all below come back from the source."""
-    bands = _bands(data)
-    known = bands * data.task.low // data.task.sample_rate
-    return _recipe("residual", data, Residual(Companded(MDCT(bands)), known), 4, seed)
+    """The magnitudes above half of the lower rate; all below comes back from the source."""
+    stft = _stft(data)
+    first = int(_BELOW * stft.n_fft * data.task.low / 2 / data.task.sample_rate)
+    return _recipe("magnitudes", data, Magnitudes(stft, _FRAMES, first, _ROUNDS), 1, seed)
 
 
 def vocode(data: Any, seed: int = 0) -> Recipe:
-    """All of a sound, drawn from noise of the spectrum that its mel frames tell."""
-    return _recipe("priorgrad", data, PriorGrad(MDCT(_bands(data)), data.task.mel), 16, seed)
+    """The magnitudes of a sound whose mel frames are told."""
+    codec = MelMagnitudes(_stft(data), data.task.mel, _FRAMES, data.scale, _ROUNDS)
+    return _recipe("magnitudes", data, codec, 1, seed)
 
 
-def _bands(data: Any) -> int:
-    """Coefficients of a block, an even number."""
-    return 2 * round(BLOCK * data.sample_rate / 2)
+def _stft(data: Any) -> STFT:
+    hop = round(BLOCK * data.sample_rate / _FRAMES)
+    return STFT(4 * hop, hop)
 
 
 def _recipe(
-    name: str, data: Data, codec: Any, steps: int, seed: int, weighed: Sequence[str] = ()
+    name: str, data: Any, codec: Any, steps: int, seed: int, signals: Sequence[str] = ()
 ) -> Recipe:
     torch.manual_seed(as_seed(seed))
     inside = codec.channels(data.shape[0])
     told = {name: kind.inside(codec.inner) for name, kind in data.conditions.items()}
-    outputs = inside * (2 + len(weighed) if weighed else 1)
-    network: Any = UNet(1, inside, outputs, WIDTHS, conditions=told, local=True)
-    if weighed:
-        network = Gated(network, list(weighed))
+    outputs = inside * (2 + len(signals))
+    widths = WIDTHS[data.task.name]
+    network = Gated(UNet(1, inside, outputs, widths, conditions=told, local=True), list(signals))
     model = Diffusion(
         network, Trigonometric(), "v", times="late", hide=0, codec=codec, conditions=data.conditions
     )

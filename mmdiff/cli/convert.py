@@ -43,11 +43,11 @@ def enhance(
 
     Examples:
 
-    - `mmdiff enhance interview.mp3 --model runs/enhancer/model.safetensors --out clean.wav`
+    - `mmdiff enhance interview.mp3 --out clean.wav`
 
-    - `mmdiff enhance interview.mp3 --model mine.safetensors --strength 0.7 --out less.wav`
+    - `mmdiff enhance interview.mp3 --strength 0.7 --out less.wav`
 
-    - `mmdiff enhance interview.mp3 --model mine.safetensors --out both.png`
+    - `mmdiff enhance interview.mp3 --model runs/mine/model.safetensors --out both.png`
     """
     _convert("enhance", file, model, strength, None, steps, seed, out, device, overwrite)
 
@@ -72,9 +72,9 @@ def upsample(
 
     Examples:
 
-    - `mmdiff upsample old.wav --model runs/upsampler/model.safetensors --rate 16000`
+    - `mmdiff upsample old.wav --rate 16000 --out wide.wav`
 
-    - `mmdiff upsample old.wav --model mine.safetensors --out both.png`
+    - `mmdiff upsample old.wav --model runs/mine/model.safetensors --out both.png`
     """
     _convert("upsample", file, model, strength, rate, steps, seed, out, device, overwrite)
 
@@ -99,9 +99,9 @@ def vocode(
 
     Examples:
 
-    - `mmdiff vocode speech.wav --model runs/vocoder/model.safetensors --out again.wav`
+    - `mmdiff vocode speech.wav --out again.wav`
 
-    - `mmdiff vocode mel.npy --model mine.safetensors --out speech.wav`
+    - `mmdiff vocode mel.npy --model runs/mine/model.safetensors --out speech.wav`
     """
     _convert("vocode", file, model, 1.0, None, steps, seed, out, device, overwrite)
 

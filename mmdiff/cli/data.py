@@ -6,7 +6,7 @@ import inspect
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,21 @@ def _of_folder(
     reason = f"{told[0]} says" if 0 < len(fits) < len(kinds) else ""
     if len(fits) == 1:
         return fits[0], reason
-    # A file that may be of several, such as a GIF, is of the first.
-    fits = fits or list(kinds)
-    suffixes = {suffix: kind for kind in reversed(fits) for suffix in kind.suffixes}
-    found = find(root, tuple(suffixes), " or ".join(kind.title for kind in fits))
+    held = _held(root, fits or list(kinds))
+    return held[0], reason or ("most of its data are" if len(held) > 1 else "")
+
+
+def _held(root: Path, kinds: Sequence[type[Modality]]) -> list[type[Modality]]:
+    """What a folder holds of `kinds`, by bytes, the most first.
+
+    A file that may be of several, such as a GIF, is of the first.
+    """
+    suffixes = {suffix: kind for kind in reversed(kinds) for suffix in kind.suffixes}
+    found = find(root, tuple(suffixes), " or ".join(kind.title for kind in kinds))
     held: Counter[type[Modality]] = Counter()
     for name, size in found.files.items():
         held[suffixes[os.path.splitext(name)[1].lower()]] += size + 1
-    return held.most_common(1)[0][0], reason or ("most of its data are" if len(held) > 1 else "")
+    return [kind for kind, _ in held.most_common()]
 
 
 def _task(options: Mapping[str, Any]) -> str | None:
@@ -97,24 +104,35 @@ def _flag(option: str) -> str:
 
 
 def open_pairs(pair: tuple[str, str], data_dir: Path | None) -> tuple[Data, Data]:
-    """Pairs to train on, and held-out ones, of two data sets that tell the same classes.
+    """Pairs to train on, and held-out ones, of two data sets that tell the same classes, or names.
 
-    The parts are called as one of what they hold is, `picture` and `sound`; of two alike, `first`
-    and `second`.
+    One folder, named twice, may hold both. The parts are called as one of what they hold is,
+    `picture` and `sound`; of two alike, `first` and `second`.
 
     Raises:
         UserError: what `modality_of` and `open_both` raise; data that make no pairs.
     """
     from mmdiff.joint import Pairs
+    from mmdiff.joint.pairs import NAME, Joined
 
     kinds = [modality_of(dataset, None, {})[0] for dataset in pair]
+    if pair[0] == pair[1] and pair[0].startswith("folder:"):
+        held = _held(Path(pair[0].removeprefix("folder:")).expanduser(), known())
+        if len(held) > 1:
+            kinds = sorted(held[:2], key=known().index)
     names = [kind.title.removesuffix("s") for kind in kinds]
     names = names if len(set(names)) > 1 else ["first", "second"]
     opened = [open_both(k, name, data_dir, {}, {}) for k, name in zip(kinds, pair, strict=True)]
-    with arguments():
-        train, test = (
-            Pairs(dict(zip(names, split, strict=True))) for split in zip(*opened, strict=True)
-        )
+    classes = all("label" in part.conditions for split in opened for part in split)
+    if not classes:
+        whole = {name: Joined(*splits) for name, splits in zip(names, opened, strict=True)}
+        train, test = Pairs(whole, NAME, "train"), Pairs(whole, NAME, "test")
+    else:
+        with arguments():
+            train, test = (
+                Pairs(dict(zip(names, split, strict=True))) for split in zip(*opened, strict=True)
+            )
+    print(train.met())
     return train, test
 
 

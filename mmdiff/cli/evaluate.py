@@ -23,6 +23,7 @@ from mmdiff.cli.options import (
 
 if TYPE_CHECKING:
     from mmdiff.diffusion import Diffusion
+    from mmdiff.metrics.bounce import BounceReport
     from mmdiff.metrics.conversions import ConversionReport
     from mmdiff.metrics.images import ImageReport
     from mmdiff.metrics.joint import JointReport
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from mmdiff.metrics.video import VideoReport
     from mmdiff.sampling import Sampling
 
-    Report = ImageReport | JointReport | SoundReport | SpeechReport | VideoReport
+    Report = BounceReport | ImageReport | JointReport | SoundReport | SpeechReport | VideoReport
 
 
 def evaluate(
@@ -147,12 +148,16 @@ def _pairs(
     count: int | None,
     dataset: str | None,
     how: dict[str, Any],
-) -> JointReport:
+) -> BounceReport | JointReport:
     from mmdiff.errors import UserError
+    from mmdiff.joint import Joint
+    from mmdiff.metrics.bounce import evaluate_bounce
     from mmdiff.metrics.joint import evaluate_duet
 
     if dataset is not None:
-        raise UserError("pairs of digits are compared with mnist and fsdd: leave --dataset out.")
+        raise UserError("pairs are compared with the data of their recipe: leave --dataset out.")
+    if isinstance(model, Joint) and "video" in model.parts:
+        return evaluate_bounce(model, sampling, count or 300, **how)
     return evaluate_duet(model, sampling, count or 1_000, **how)
 
 

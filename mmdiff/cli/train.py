@@ -40,8 +40,8 @@ def train(
         tuple[str, str] | None,
         typer.Option(
             metavar="DATASET DATASET",
-            help="Instead of a data set: pairs of what has the same class in two of them, for a "
-            "joint model.",
+            help="Instead of a data set: pairs of what has the same class in two of them, or where "
+            "there are no classes the same file name, for a joint model.",
         ),
     ] = None,
     preset: Annotated[

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -137,6 +137,11 @@ def identity(files: Mapping[str, int], **options: object) -> str:
     """
     listing = json.dumps([sorted(files.items()), options], sort_keys=True)
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def names_of(files: Iterable[str]) -> tuple[str, ...]:
+    """The names of files without their suffixes, by which pairs of them are called."""
+    return tuple(str(PurePosixPath(name).with_suffix("")) for name in files)
 
 
 def describe(left_out: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from mmdiff import noise
 from mmdiff.conditions import Class, Condition
-from mmdiff.data.folders import describe, identity
+from mmdiff.data.folders import describe, identity, names_of
 from mmdiff.data.splits import describe_classes
 from mmdiff.errors import UserError
 from mmdiff.image import public
@@ -39,6 +39,7 @@ class Images(Dataset[dict[str, Any]]):
         conditions: what items tell beside x: {"label": Class} or {}.
         identity: a hex digest of what is in it, the same wherever its files lie.
         costly: each item is decoded when it is asked for.
+        names: of the files that items of a folder come from, without suffixes; () of other sets.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Images(Dataset[dict[str, Any]]):
             labels=labels,
             augmented=[flip, crop],
         )
+        self.names = names_of(held.files) if name.startswith("folder:") else ()
         self._held, self._flip, self._crop, self._seed = held, flip, crop, seed
         self._targets = held.targets.tolist()
 

@@ -63,6 +63,9 @@ class Pictures(Modality):
             return pictures.grid(rows[0][1])
         return pictures.table(rows, captions)
 
+    def seen(self, x: Tensor) -> tuple[list[Image], float]:
+        return [pictures.to_image(x)], 0.0
+
     def describe(self, shape: Sequence[int]) -> dict[str, str]:
         channels, height, width = shape
         return {"pictures": f"{height} x {width} pixels, {'grey' if channels == 1 else 'RGB'}"}

@@ -22,7 +22,7 @@ class Together(Modality):
     title = "pairs"
     names = ()
     suffixes = ()
-    writes = (".png",)
+    writes = (".png", ".mp4")
     options = ()
     batch = 50
     count = None
@@ -62,7 +62,12 @@ class Together(Modality):
         return {name: path.with_name(f"{path.stem}_{name}{s}") for name, s in suffixes.items()}
 
     def write(self, x: Tensor, path: Path | str, note: Mapping[str, str] | None = None) -> None:
-        """One x [1, N] as a file a part, see `files`; many [M, 1, N] as one picture."""
+        """One x [1, N] as a file a part, see `files`; many [M, 1, N] as one picture or film."""
+        if Path(path).suffix.lower() == ".mp4":
+            from mmdiff.joint.film import write_film  # which needs this
+
+            write_film(self, x if x.ndim == 3 else x[None], path, note)
+            return
         if x.ndim == 3:
             save_png(self.show([("", x)]), path, note)
             return
@@ -88,6 +93,11 @@ class Together(Modality):
         parts = self.packing.unpack(x)
         heard = (part.heard(parts[name]) for name, part in self.parts.items())
         return next((one for one in heard if one is not None), None)
+
+    def seen(self, x: Tensor) -> tuple[list[Image.Image], float] | None:
+        parts = self.packing.unpack(x[None])
+        seen = (part.seen(parts[name][0]) for name, part in self.parts.items())
+        return next((one for one in seen if one is not None), None)
 
     def describe(self, shape: Sequence[int]) -> dict[str, str]:
         said = {name: part.describe(self.packing.shapes[name]) for name, part in self.parts.items()}

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mmdiff import noise
+from mmdiff import prediction as pred
 from mmdiff.checkpoints import Info
-from mmdiff.diffusion import Diffusion
+from mmdiff.diffusion import Diffusion, expand
 from mmdiff.joint.network import Bundled, Parts, View
 from mmdiff.noise import Draws
 from mmdiff.schedules import Schedule, Trigonometric
+from mmdiff.told import Told
 
 LEVELS = 16  # noise levels at which `Joint.prepare` measures
 _LEAST = 1e-8  # of an error, to divide by
@@ -28,7 +30,7 @@ class Shares:
 
     Attributes:
         together: all at the same log-SNR.
-        given: one at any time, the others clean.
+        given: one at any time, the others given, see `Joint`.
         alone: one at any time, the others pure noise.
         independent: each at a time of its own.
     """
@@ -67,6 +69,12 @@ class Joint(Diffusion):
         hide: how often training tells a sample nothing of labels and the like. At 1 the parts must
             agree by what they see of each other.
         infos: what each part makes; a part's own `info` where it is left out.
+        taught: each part is trained towards what it would itself say if it were told the labels,
+            not towards x0. If parts of one label have nothing else in common, both have the same
+            minimum, as E[x0 | x_t, other] is the mean of E[x0 | x_t, label] over the labels that
+            the other may have; but all that no label tells of x0 is no longer noise to learning.
+        given_at: the time, from 0 on, of parts that are given: a network that takes noise away
+            knows more of a signal with a little of it than of a clean one.
 
     Raises:
         ValueError: parts that do not fit together, see `Parts`.
@@ -83,10 +91,14 @@ class Joint(Diffusion):
         shares: Shares | None = None,
         hide: float = 1.0,
         infos: Mapping[str, Info] | None = None,
+        taught: bool = False,
+        given_at: float = 0.0,
     ) -> None:
         schedule = schedule or Trigonometric()
-        super().__init__(Parts(parts, bridge, schedule, infos), schedule, "x0", hide=hide)
+        network = Parts(parts, bridge, schedule, infos, given_at)
+        super().__init__(network, schedule, "x0", hide=hide)
         self.shares = shares or Shares()
+        self.taught = taught
         self.parts, self.packing = self.backbone.models, self.backbone.packing
         for name in self.parts:
             self.register_buffer(f"alone_{name}", torch.ones(LEVELS))
@@ -101,6 +113,8 @@ class Joint(Diffusion):
             "shares": self.shares,
             "hide": self.hide,
             "infos": {name: self.backbone.infos[name] for name in self.backbone.own},
+            "taught": self.taught,
+            "given_at": self.backbone.given_at,
         }
 
     def view(self, name: str, given: str | Sequence[str] = ()) -> Diffusion:
@@ -134,7 +148,7 @@ class Joint(Diffusion):
     def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
         """Measure how far each part errs alone, by noise level, before training begins."""
         for k, batch in zip(range(LEVELS), batches, strict=False):
-            x = batch["x"]
+            x, told = self._given(batch)
             places = torch.arange(len(x), device=x.device)
             x0, z = (self.packing.unpack(v) for v in (x, Draws(0, k, places, len(x)).normal(x)))
             log_snr = Trigonometric().log_snr(
@@ -142,7 +156,9 @@ class Joint(Diffusion):
             )
             for name, of in self.parts.items():
                 t = of.schedule.time_of(log_snr).to(x)
-                error = of.loss_at(x0[name], t, z[name])
+                x_t = of.add_noise(x0[name], t, z[name]).to(x)
+                aim = self._aim(name, x0[name], t, z[name], x_t, told)
+                error = of.errors(of.backbone(x_t, t), aim[0], t, aim[1]).mean()
                 getattr(self, f"alone_{name}")[k] = error.clamp(min=_LEAST)
 
     def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
@@ -152,8 +168,8 @@ class Joint(Diffusion):
         counts at all levels: alone, an error in eps hardly shows where almost all is noise, which
         is where a part must know of the others. A part that is given clean or absent is not asked.
         """
-        x, told = self._given(batch)
-        told = told.hidden(draws.chosen(self.hide))
+        x, labels = self._given(batch)
+        told = labels.hidden(draws.chosen(self.hide))
         x0, z = (self.packing.unpack(v) for v in (x, draws.normal(x)))
         times, wanted = self.times_of(draws)
         states = {
@@ -166,9 +182,22 @@ class Joint(Diffusion):
             t = times[name]
             level = Trigonometric().time_of(of.schedule.log_snr(t)) * LEVELS
             alone = getattr(self, f"alone_{name}")[level.long().clamp(0, LEVELS - 1)]
-            errors = of.errors(found[name], x0[name], t, z[name]) / alone
+            aim = self._aim(name, x0[name], t, z[name], states[name], labels)
+            errors = of.errors(found[name], aim[0], t, aim[1]) / alone
             total = total + torch.where(wanted[name], errors, 0.0).mean()
         return total
+
+    @torch.no_grad()
+    def _aim(
+        self, name: str, x0: Tensor, t: Tensor, noise: Tensor, x_t: Tensor, told: Told
+    ) -> tuple[Tensor, Tensor]:
+        """The x0 and noise that a part is to name of `x_t`: these, or what its labels tell it."""
+        of = self.parts[name]
+        if not self.taught:
+            return x0, noise
+        labels = {what: told.values[what] for what in of.conditions if what in told.values}
+        levels = (expand(level, x0) for level in of.schedule(t))
+        return pred.to_x0_eps(of.prediction, of.backbone(x_t, t, **labels), x_t, *levels)
 
     def times_of(self, draws: Draws) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The time of each part, [B], and whether it is asked for there, bool [B], by name."""
@@ -182,11 +211,11 @@ class Joint(Diffusion):
         chosen = (which * len(self.parts)).long()
         u = draws.times()
         log_snr = self.schedule.log_snr(self.schedule.training_time(u))
-        times, wanted = {}, {}
+        near, times, wanted = self.backbone.given_at, {}, {}
         for k, (name, of) in enumerate(self.parts.items()):
             own = noise.uniform(draws.seed, draws.places, draws.step, _EACH + k)
             mine = torch.where(independent, own, u)
-            t = torch.where(chosen == k, of.training_times(mine), torch.where(given, 0.0, 1.0))
+            t = torch.where(chosen == k, of.training_times(mine), torch.where(given, near, 1.0))
             t = torch.where(independent, of.training_times(own), t)
             times[name] = torch.where(together, of.schedule.time_of(log_snr).to(t), t).clamp(0, 1)
             wanted[name] = together | independent | (chosen == k)

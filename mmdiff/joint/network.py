@@ -80,6 +80,7 @@ class Parts(nn.Module):
         infos: what each makes; a model's own `info` where it is left out.
         bridge: see `Joint`.
         schedule: of the packed states.
+        given_at: the time of parts that views are given.
 
     Raises:
         ValueError: models that do not say what they make, work on a code, or know different
@@ -92,8 +93,10 @@ class Parts(nn.Module):
         bridge: nn.Module,
         schedule: Schedule,
         infos: Mapping[str, Info] | None = None,
+        given_at: float = 0.0,
     ) -> None:
         super().__init__()
+        self.given_at = given_at
         self.made = dict(models)
         self._lent = {n: load(of.name) for n, of in models.items() if isinstance(of, Bundled)}
         own = {name: of for name, of in models.items() if isinstance(of, Diffusion)}
@@ -158,7 +161,7 @@ class Parts(nn.Module):
 class View(nn.Module):
     """One of the `parts`, told of others: a backbone of that part's own signals, an ordinary one.
 
-    What is told of others is given clean, at t = 0; what is not is pure noise, at t = 1.
+    What is told of others is given at t = `parts.given_at`; what is not is pure noise, at t = 1.
     """
 
     def __init__(self, parts: Parts, name: str, given: Sequence[str] = ()) -> None:
@@ -170,19 +173,19 @@ class View(nn.Module):
     def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
         """x [B, C, *spatial] at t [B] -> what the part's network says, in its own terms."""
         states, times = {}, {}
-        zero, one = torch.zeros_like(t), torch.ones_like(t)
+        near, one = torch.full_like(t, self.parts.given_at), torch.ones_like(t)
         for name, of in self.parts.models.items():
             if name == self.name:
                 states[name], times[name] = x, t
                 continue
-            rest = self._noise(name, x)
-            states[name], times[name] = rest * expand(of.schedule(one)[1], rest), one
+            noise = self._noise(name, x)
+            states[name], times[name] = noise * expand(of.schedule(one)[1], noise), one
             if name in told:
                 value = told.pop(name).to(x)
                 hidden = value.flatten(1).isnan().any(1)
-                clean = value * expand(of.schedule(zero)[0], value)
-                states[name] = torch.where(expand(hidden, value), states[name], clean)
-                times[name] = torch.where(hidden, one, zero)
+                known = of.add_noise(value.nan_to_num(), near, noise).to(x)
+                states[name] = torch.where(expand(hidden, value), states[name], known)
+                times[name] = torch.where(hidden, one, near)
         return self.parts.outputs(states, times, told)[self.name]
 
     def _noise(self, name: str, x: Tensor) -> Tensor:

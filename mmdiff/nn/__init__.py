@@ -2,11 +2,11 @@
 
 from mmdiff.nn.bridge import Bridge
 from mmdiff.nn.codecs import Patch, Raw
-from mmdiff.nn.companded import Companded
 from mmdiff.nn.ema import EMA
 from mmdiff.nn.frontends import FrontEnd
 from mmdiff.nn.gated import Gated
 from mmdiff.nn.learned import LearnedConv
+from mmdiff.nn.magnitudes import Magnitudes
 from mmdiff.nn.mdct import MDCT
 from mmdiff.nn.residual import Residual
 from mmdiff.nn.stft import STFT
@@ -18,10 +18,10 @@ __all__ = [
     "MDCT",
     "STFT",
     "Bridge",
-    "Companded",
     "FrontEnd",
     "Gated",
     "LearnedConv",
+    "Magnitudes",
     "Patch",
     "Raw",
     "Residual",

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmdiff.conditions import Class, Condition
-from mmdiff.data.folders import describe, identity
+from mmdiff.data.folders import describe, identity, names_of
 from mmdiff.data.splits import describe_classes
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import checked_sides
 from mmdiff.image.decoding import Sides
 from mmdiff.image.public import open_public
 from mmdiff.modality import Modality
-from mmdiff.video.folders import FPS, Held, open_folder
+from mmdiff.video.folders import FPS, Crops, Held, open_folder
 from mmdiff.video.moving import LEAST, MovingDigits
 
 NAMES = ("moving-mnist", "folder:PATH")
@@ -40,6 +40,7 @@ class Videos(Dataset[dict[str, Any]]):
         conditions: what items tell beside x: {"label": Class} or {}.
         identity: a hex digest of what is in it, the same wherever its files lie.
         costly: each item is decoded when it is asked for.
+        names: of the files that items of a folder come from, without suffixes; () of other sets.
     """
 
     def __init__(self, name: str, held: Held, seed: int = 0) -> None:
@@ -57,6 +58,12 @@ class Videos(Dataset[dict[str, Any]]):
             shape=self.shape,
             fps=self.fps,
             labels=labels,
+        )
+        files = names_of(held.files)
+        self.names = (
+            tuple(files[film] for film, _, _ in held.clips.items)
+            if isinstance(held.clips, Crops)
+            else ()
         )
         self._held, self._seed = held, seed
 

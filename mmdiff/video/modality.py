@@ -12,11 +12,12 @@ from einops import rearrange
 from PIL.Image import Image
 from torch import Tensor
 
+from mmdiff import films
 from mmdiff.data.turns import evenly
 from mmdiff.image import pictures
 from mmdiff.modality import Modality, Rows
 from mmdiff.raster import save_png
-from mmdiff.video import datasets, decoding, films
+from mmdiff.video import datasets, decoding
 
 _APART = 1  # white pixels between the frames of a strip
 _FEW = 4  # frames of a strip, where several strips stand side by side
@@ -67,13 +68,16 @@ class Video(Modality):
         elif x.ndim == 5:
             films.write([pictures.grid(at) for at in x.unbind(2)], self.fps, path, note)
         else:
-            films.write([pictures.to_image(at) for at in x.unbind(1)], self.fps, path, note)
+            films.write(*self.seen(x), path, note)
 
     def show(self, rows: Rows, captions: Sequence[str] = ()) -> Image:
         """Strips of frames: one a row where all frames fit, else a few frames of each."""
         if len(rows) == 1 and not rows[0][0] and not captions:
             return pictures.grid(_strips(rows[0][1]), columns=1)
         return pictures.table([(name, _strips(x, _FEW)) for name, x in rows], captions)
+
+    def seen(self, x: Tensor) -> tuple[list[Image], float]:
+        return [pictures.to_image(at) for at in x.unbind(1)], self.fps
 
     def describe(self, shape: Sequence[int]) -> dict[str, str]:
         channels, frames, height, width = shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,33 @@ from mmdiff import noise
 LEAST = 24  # pixels of a side: the ink of a digit takes up to 20 of them
 _SPEED = (10.0, 25.0)  # pixels a second
 _STREAM = 16  # of random numbers; training draws others from the same seed
+
+
+@dataclass(frozen=True)
+class Way:
+    """How something of `ink` [h, w] moves: its corner, from `start`, between 0 and `room`.
+
+    All [2], rows and columns, in pixels; the velocity is in pixels a second.
+    """
+
+    ink: Tensor
+    start: Tensor
+    velocity: Tensor
+    room: Tensor
+
+    def clip(self, frames: int, fps: float, sides: Sequence[int]) -> Tensor:
+        """float32 [1, T, H, W] in [-1, 1]."""
+        time = torch.arange(frames) / fps
+        return drawn(self.ink, bounced(self.start, self.velocity, self.room, time), sides)
+
+    def touches(self, seconds: float) -> list[float]:
+        """When it touches a wall, in seconds from 0 on, in order."""
+        found = []
+        for start, speed, room in zip(self.start, self.velocity, self.room, strict=True):
+            first, last = sorted((float(start / room), float((start + speed * seconds) / room)))
+            walls = range(math.ceil(first), math.floor(last) + 1)
+            found += [float((wall * room - start) / speed) for wall in walls]
+        return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -35,15 +63,19 @@ class MovingDigits:
 
     def clip(self, seed: int, index: int, visit: int) -> Tensor:
         """float32 [1, T, H, W] in [-1, 1]: digit `index` on a way of (seed, index, visit)."""
-        ink = cropped(self.digits[index, 0])
         _, frames, *sides = self.shape
+        return self.way(seed, index, visit).clip(frames, self.fps, sides)
+
+    def way(self, seed: int, index: int, visit: int) -> Way:
+        """How digit `index` moves in the clip of (seed, index, visit)."""
+        ink = cropped(self.digits[index, 0])
+        sides = self.shape[2:]
         room = torch.tensor([side - long for side, long in zip(sides, ink.shape, strict=True)])
         keys = 4 * index + torch.arange(4)
         row, column, turn, quick = noise.uniform(seed, keys, visit, _STREAM)
         angle, (slow, fast) = 2 * math.pi * turn, _SPEED
         velocity = torch.stack((angle.sin(), angle.cos())) * (slow + (fast - slow) * quick)
-        start = torch.stack((row, column)) * room
-        return drawn(ink, bounced(start, velocity, room, torch.arange(frames) / self.fps), sides)
+        return Way(ink, torch.stack((row, column)) * room, velocity, room)
 
 
 def cropped(digit: Tensor) -> Tensor:
@@ -62,7 +94,7 @@ def bounced(start: Tensor, velocity: Tensor, room: Tensor, time: Tensor) -> Tens
     return room - (place.remainder(2 * room) - room).abs()
 
 
-def drawn(ink: Tensor, places: Tensor, sides: tuple[int, int] | list[int]) -> Tensor:
+def drawn(ink: Tensor, places: Tensor, sides: Sequence[int]) -> Tensor:
     """`ink` uint8 [h, w] on black of `sides`, its corner at `places` [T, 2] (rows, columns).
 
     float32 [1, T, H, W] in [-1, 1]. Between pixels it is interpolated by cubic convolution.

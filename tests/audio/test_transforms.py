@@ -22,7 +22,7 @@ def test_a_recipe_makes_a_model_that_converts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, channels: int
 ) -> None:
     """Trained for two steps, saved, loaded and used on a recording, in windows."""
-    monkeypatch.setattr(transforms, "WIDTHS", (16, 16))
+    monkeypatch.setattr(transforms, "WIDTHS", dict.fromkeys(transforms.WIDTHS, (16, 16)))
     wave = 0.1 * torch.randn(8000, channels, generator=torch.manual_seed(0)).numpy()
     (tmp_path / "voices").mkdir()
     for name in ("a", "b", "c"):

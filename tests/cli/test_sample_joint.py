@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -44,6 +45,24 @@ def test_pairs_are_a_file_a_part(run: Callable[..., Any], model: Path) -> None:
     files = sorted(path.name for path in Path("pairs").iterdir())
     assert files == ["0_0.png", "0_0.wav", "1_1.png", "1_1.wav"]
     assert run("sample", model, "-n", 2, "--out", "pairs.png").code == 0
+
+
+def test_a_film_shows_each_picture_while_it_sounds(run: Callable[..., Any], model: Path) -> None:
+    av = pytest.importorskip("av")
+    assert run("sample", model, "-n", 3, "--out", "pairs.mp4").code == 0
+    with av.open("pairs.mp4") as film:
+        (shown,), (heard,) = film.streams.video, film.streams.audio
+        frames = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+        assert heard.rate == 8000
+        assert "both" in film.metadata["comment"]
+    assert (shown.width, shown.height) == (256, 256)
+    assert len(frames) == 3 * 3  # 0.1 s each, at 25 frames a second
+    run("sample", model, "-n", 3, "--seed", 0, "--out", "pairs/")
+    for index in range(3):
+        with Image.open(f"pairs/{index}_{index}.png") as picture:
+            wanted = np.asarray(picture.convert("L").resize((256, 256), Image.Resampling.NEAREST))
+        for frame in frames[3 * index : 3 * index + 3]:
+            assert abs(frame.astype(float) - wanted).mean() < 8
 
 
 def test_one_is_drawn_from_a_file_of_the_other(run: Callable[..., Any], model: Path) -> None:

@@ -179,6 +179,40 @@ def test_errors_are_in_units_of_what_each_part_errs_alone() -> None:
     assert float(torch.stack(losses).mean()) == pytest.approx(1.0, abs=0.05)
 
 
+def test_what_is_taught_is_what_labels_tell() -> None:
+    """A student that is told them errs nowhere; one that is not, as far as they matter."""
+    model = small()
+    shake(model.parts["image"])  # the bridge is fresh, and changes nothing
+    model.taught, model.shares = True, Shares(1, 0, 0, 0)
+    x, label = torch.randn(64, *model.packing.shape), torch.arange(64) % 3
+    batch = {"x": x, "label": label}
+    model.prepare([batch] * LEVELS)
+    draws = [Draws(1, k, torch.arange(64), 64) for k in range(10)]
+    for hide, expected in ((0.0, 0.0), (1.0, 1.0)):
+        model.hide = hide
+        loss = torch.stack([model.loss(batch, each).detach() for each in draws]).mean()
+        assert float(loss) == pytest.approx(expected, abs=0.05)
+
+
+def test_what_is_given_is_given_with_a_little_noise() -> None:
+    """In training as in a view; and a NaN is not there."""
+    model = small()
+    shake(model)
+    model.backbone.given_at, model.shares = 0.25, Shares(0, 1, 0, 0)
+    times, wanted = model.times_of(Draws(0, 0, torch.arange(64), 64))
+    assert (times["sound"][wanted["image"]] == 0.25).all()
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([0.3, 0.8])
+    sound = torch.randn(2, 1, 32)
+    noise = mmdiff.noise.normal(0, torch.zeros(1, dtype=torch.int64), 0, (1, 32))
+    near = torch.full((2,), 0.25)
+    given = model.parts["sound"].add_noise(sound, near, noise.expand(2, 1, 32))
+    found = model.backbone.outputs({"image": x, "sound": given}, {"image": t, "sound": near}, {})
+    view = model.view("image", "sound")
+    torch.testing.assert_close(view.backbone(x, t, sound=sound), found["image"])
+    alone = view.backbone(x, t, sound=torch.full_like(sound, torch.nan))
+    torch.testing.assert_close(alone, model.view("image").backbone(x, t))
+
+
 def test_a_view_is_guided_as_the_joint_model_is() -> None:
     model = small()
     model.info = mmdiff.Info(model.packing.shape, sampling=mmdiff.Sampling(guidance=2.5))

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
 import mmdiff
 from mmdiff.audio import Sound
+from mmdiff.cli.data import open_pairs
 from mmdiff.conditions import Class, Condition
 from mmdiff.image import Pictures
 from mmdiff.joint import Joint, Packing, Pairs, Together
@@ -88,6 +90,30 @@ def test_who_has_no_partner_is_named() -> None:
         Pairs({"picture": pictures(), "sound": sounds(kinds=0)})
     with pytest.raises(ValueError, match="label of sound has other classes"):
         Pairs({"picture": pictures(), "sound": sounds(kinds=4)})
+
+
+def test_files_of_one_name_are_a_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(20):
+        Image.new("L", (8, 8), 10 * index).save(tmp_path / f"{index:02}.png")
+        wave = torch.full((400,), (index + 1) / 25).numpy()
+        soundfile.write(tmp_path / f"{index + 2:02}.wav", wave, 8000)
+    folder = f"folder:{tmp_path}"
+    train, test = open_pairs((folder, folder), None)
+    assert "17 pairs of one name" in capsys.readouterr().out
+    assert isinstance(train, Pairs)
+    assert list(train.parts) == ["picture", "sound"]
+    seen = []
+    for data in (train, test):
+        for item in data:
+            picture, sound = data.packing.unpack(item["x"]).values()
+            seen.append(round(float(picture.mean() + 1) * 127.5 / 10))
+            heard = round(float(sound.abs().max()) / 4 * 25) - 1
+            assert heard + 2 == seen[-1]
+    assert sorted(seen) == list(range(2, 20))  # each once, in training or held out
+    assert len(test) == 1
+    assert "1 pairs of one name, drawn anew at each visit; 2 without" in test.summary()
+    with pytest.raises(mmdiff.UserError, match="no files of few and few have the same name"):
+        Pairs({"picture": pictures(), "sound": sounds()}, "name")
 
 
 def test_a_pair_is_a_file_a_part(tmp_path: Path) -> None:

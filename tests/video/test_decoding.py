@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from mmdiff.errors import UserError
+from mmdiff.films import WRITES
 from mmdiff.video import Video, decoding
-from mmdiff.video.films import WRITES
 
 SHAPE = (1, 16, 8, 8)
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from mmdiff import films
 from mmdiff.audio import sound
 from mmdiff.data.folders import GENERATED
 from mmdiff.errors import UserError
-from mmdiff.video import Video, decoding, films
-from mmdiff.video.films import WRITES, stays, write_mp4
+from mmdiff.films import WRITES, stays, write_mp4
+from mmdiff.video import Video, decoding
 
 NOTE = {"Model": "mine", "Description": GENERATED}
 

@@ -1,0 +1,53 @@
+"""Pairs of something to see and something to hear, as a film of one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image, Resampling
+from torch import Tensor
+
+from mmdiff.films import write_mp4
+
+if TYPE_CHECKING:
+    from mmdiff.joint.modality import Together
+
+_FPS = 25.0  # of pictures that stand still
+_SIDE = 256  # pixels that a side has at least: players show small films small
+
+
+def write_film(
+    modality: Together, x: Tensor, path: Path | str, note: Mapping[str, str] | None = None
+) -> None:
+    """An MP4 of x [N, 1, L]: of each, the first part that can be seen while the first is heard.
+
+    Raises:
+        UserError: the file cannot be written, or PyAV is missing.
+        ValueError: parts without anything to see or to hear.
+    """
+    frames: list[Image] = []
+    waves: list[Tensor] = []
+    each, rate = _FPS, 0
+    for one in x:
+        seen, heard = modality.seen(one), modality.heard(one[None])
+        if seen is None or heard is None:
+            raise ValueError("a film with sound needs a part to see and one to hear.")
+        (images, fps), (wave, rate) = seen, heard
+        each = fps or _FPS
+        lasts = max(len(images), -(-wave.shape[1] * each // rate))
+        frames += images + images[-1:] * (int(lasts) - len(images))
+        # To the nearest sample of the whole, so that nothing drifts apart.
+        missing = round(len(frames) / each * rate) - sum(w.shape[1] for w in waves)
+        waves.append(F.pad(wave, (0, missing - wave.shape[1])))
+    sound = torch.cat(waves, 1)
+    write_mp4([_enlarged(frame) for frame in frames], each, path, sound, rate, note)
+
+
+def _enlarged(image: Image) -> Image:
+    """By a whole number, so that pixels stay square."""
+    times = -(-_SIDE // min(image.size))
+    return image.resize((image.width * times, image.height * times), Resampling.NEAREST)
