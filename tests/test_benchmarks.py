@@ -188,3 +188,10 @@ def test_sound_from_sound(tmp_path: Path) -> None:
         assert float(row["si_sdr_more"]) == 0
     assert float(found["clean", "input"]["si_sdr"]) == 60
     assert float(found["8 kHz", "soxr"]["high"]) > float(found["8 kHz", "soxr"]["spectral"])
+
+
+@peak_memory
+def test_sound_wide(tmp_path: Path) -> None:
+    rows = quick(tmp_path, "sound_wide.py")["sound_wide"]
+    assert [row["task"] for row in rows] == ["enhance", "upsample:16000", "vocode"]
+    assert all(float(row[name]) > 0 for row in rows for name in ("step_seconds", "used"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmdiff.bounce import FPS, LASTS, RATE, SHAPE, Bounce, pitch, tones
-from mmdiff.metrics.bounce import NEAR, heard_digit, onsets, touches
+from mmdiff.metrics.bounce import NEAR, heard_digit, onsets, sync, touches
 from mmdiff.video.moving import MovingDigits, Way, bounced
 
 
@@ -68,3 +68,13 @@ def test_video_and_sound_are_of_one_way(data_dir: Any) -> None:
     expected = tones(way.touches(LASTS), item["label"])
     torch.testing.assert_close(parts["sound"] / 4, expected)
     assert torch.equal(parts["video"], way.clip(SHAPE[1], FPS, SHAPE[2:]))
+
+
+def test_real_clips_are_in_time_and_swapped_ones_are_not(data_dir: Any) -> None:
+    data = Bounce("test", data_dir)
+    parts = data.packing.unpack(torch.stack([data[index]["x"] for index in range(40)]))
+    real = sync(parts["video"], parts["sound"])
+    swapped = sync(parts["video"], parts["sound"].roll(1, 0))
+    assert min(real.heard, real.seen) > 0.9
+    assert real.pitch > 0.9
+    assert max(swapped.heard, swapped.seen) < 0.5

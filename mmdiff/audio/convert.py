@@ -35,6 +35,7 @@ LEVEL = ratio(sum(LEVELS) / 2)
 
 _MARGINS = 16  # of a window's length: an eighth of the work is done twice
 _BENT = 0.95  # of full scale
+_FADE = 1024  # samples, fewer than margins have beyond what is seen
 
 _KINDS = {"enhance": "enhancer", "upsample": "upsampler", "vocode": "vocoder"}
 
@@ -211,7 +212,11 @@ def _told_frames(model: Diffusion, mel: Tensor, into: Iterable[Window]) -> Itera
 def _drawn(
     model: Diffusion, asked: Iterable[Asked], sampling: Sampling, strength: float, seed: int
 ) -> Iterator[Tensor]:
-    """What the model makes of each window, [B C, what is kept], in [-1, 1] about."""
+    """What the model makes of each window, [B C, what is kept], in [-1, 1] about.
+
+    Windows fade into each other: a search for phases turns what rounding leaves into other phases.
+    """
+    before = torch.empty(0)  # what the last window has beyond what is kept of it
     home = next(model.parameters())
     how = sampling.arguments(seed)
     for window, values, given in asked:
@@ -223,7 +228,14 @@ def _drawn(
         x = sample(model, shape, noise=noise.to(home.dtype), **how, **told)
         x = x.to("cpu", torch.float32) / model.info.modality.scale
         x = x if given is None else torch.lerp(given, x, strength)
-        yield rearrange(window.kept(x), "b c l -> (b c) l")
+        kept, beyond = window.kept(x), window.last - window.start
+        if before.numel():
+            fade = min(_FADE, kept.shape[-1])
+            into = torch.linspace(0, 1, fade)
+            begin = torch.lerp(before[..., :fade], kept[..., :fade], into)
+            kept = torch.cat((begin, kept[..., fade:]), -1)
+        before = x[..., beyond : beyond + _FADE]
+        yield rearrange(kept, "b c l -> (b c) l")
 
 
 def _batched(mel: Tensor, model: Diffusion) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
+from mmdiff.errors import UserError
 from mmdiff.films import write_mp4
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ def write_film(
     """An MP4 of x [N, 1, L]: of each, the first part that can be seen while the first is heard.
 
     Raises:
-        UserError: the file cannot be written, or PyAV is missing.
-        ValueError: parts without anything to see or to hear.
+        UserError: the file cannot be written, PyAV is missing, or nothing is seen or heard.
     """
     frames: list[Image] = []
     waves: list[Tensor] = []
@@ -35,7 +35,9 @@ def write_film(
     for one in x:
         seen, heard = modality.seen(one), modality.heard(one[None])
         if seen is None or heard is None:
-            raise ValueError("a film with sound needs a part to see and one to hear.")
+            raise UserError(
+                f"{path} needs a part to see and one to hear: choose a .png or a folder/."
+            )
         (images, fps), (wave, rate) = seen, heard
         each = fps or _FPS
         lasts = max(len(images), -(-wave.shape[1] * each // rate))

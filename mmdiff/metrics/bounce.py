@@ -19,7 +19,7 @@ from mmdiff.joint import Joint
 from mmdiff.metrics.judge import load_judge
 from mmdiff.metrics.video import centres, judged
 from mmdiff.sampling import Sampling, in_parts
-from mmdiff.video.moving import Way
+from mmdiff.video import moving
 
 NEAR = 1 / FPS  # seconds: a frame
 
@@ -94,14 +94,12 @@ def _reversals(place: Tensor, time: Tensor, room: Tensor) -> list[float]:
     starts = torch.linspace(0, 1, _STARTS) * room
     speed, start = torch.cartesian_prod(_SPEEDS, starts).unbind(1)
     path = start[:, None] + speed[:, None] * time
-    wave = room - (path.remainder(2 * room) - room).abs()
+    wave = room - (path.remainder(2 * room) - room).abs()  # as `moving.bounced` goes
     off = (place - wave).mean(1, keepdim=True)
     best = int((place - wave - off).square().sum(1).argmin())
     if speed[best].abs() < _STILL:
         return []
-    zero = torch.zeros(1)
-    way = Way(zero, start[best : best + 1], speed[best : best + 1], room[None])
-    return way.touches(LASTS)
+    return moving.touches(start[best : best + 1], speed[best : best + 1], room[None], LASTS)
 
 
 def onsets(sound: Tensor) -> list[float]:

@@ -36,12 +36,7 @@ class Way:
 
     def touches(self, seconds: float) -> list[float]:
         """When it touches a wall, in seconds from 0 on, in order."""
-        found = []
-        for start, speed, room in zip(self.start, self.velocity, self.room, strict=True):
-            first, last = sorted((float(start / room), float((start + speed * seconds) / room)))
-            walls = range(math.ceil(first), math.floor(last) + 1)
-            found += [float((wall * room - start) / speed) for wall in walls]
-        return sorted(found)
+        return touches(self.start, self.velocity, self.room, seconds)
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,16 @@ def bounced(start: Tensor, velocity: Tensor, room: Tensor, time: Tensor) -> Tens
     """
     place = start + velocity * time[:, None]
     return room - (place.remainder(2 * room) - room).abs()
+
+
+def touches(start: Tensor, velocity: Tensor, room: Tensor, seconds: float) -> list[float]:
+    """When what `bounced` moves is at a wall along any axis, in seconds from 0 on, in order."""
+    found = []
+    for begin, speed, side in zip(start, velocity, room, strict=True):
+        first, last = sorted((float(begin / side), float((begin + speed * seconds) / side)))
+        walls = range(math.ceil(first), math.floor(last) + 1)
+        found += [float((wall * side - begin) / speed) for wall in walls]
+    return sorted(found)
 
 
 def drawn(ink: Tensor, places: Tensor, sides: Sequence[int]) -> Tensor:
