@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -119,6 +120,13 @@ def all_tasks() -> tuple[Task, ...]:
         Task("room", "speech", "mean", Room(SOUND, room), 0.01 * SCALE,
              classics=("as given", "Wiener")),
     )  # fmt: skip
+
+
+def items(model: str, data_dir: Path | None) -> dict[str, Tensor]:
+    """All that are damaged: 500 digits or 150 spoken ones, "x" in [-1, 1], and "label"."""
+    if model == "digits":
+        return take(Pictures.open("mnist", "test", data_dir), range(0, 10_000, 20))
+    return take(Sound.open("fsdd", "test", data_dir), range(0, 300, 2))
 
 
 def answers(
@@ -253,17 +261,14 @@ def main() -> None:
     )  # fmt: skip
     rows = Rows(args.out / "restoration.csv", ("task", "method", "told", "calls"))
     judges = Judges()
-    data = {
-        "digits": take(Pictures.open("mnist", "test", args.data_dir), range(0, 10_000, 20)),
-        "speech": take(Sound.open("fsdd", "test", args.data_dir), range(0, 300, 2)),
-    }
+    data = {name: items(name, args.data_dir) for name in BATCH}
     for task in all_tasks():
         if args.only and task.name not in args.only:
             continue
         model = mmdiff.load(task.model, device=args.device)
         model.backbone = Within(model.backbone, args.precision == "bfloat16")
-        items = {name: v[: args.counts[task.model]] for name, v in data[task.model].items()}
-        x, label = items["x"] * task.unit, items["label"]
+        x, label = (data[task.model][name][: args.counts[task.model]] for name in ("x", "label"))
+        x = x * task.unit
         y = task.damaged(x)
         for row, answer in methods(model, task, y, label, args.quick):
             if row in rows or row["method"] not in (args.methods or [row["method"]]):

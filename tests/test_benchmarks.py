@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
 
 from mmdiff.audio import sound
 
@@ -107,6 +108,16 @@ def test_restoration(tmp_path: Path, data_dir: Path) -> None:
     assert float(ours["one"]) > float(given["one"])
 
 
+def test_restoration_shown(tmp_path: Path, data_dir: Path) -> None:
+    quick(tmp_path, "restoration_shown.py", f"--data-dir={data_dir}")
+    folder = tmp_path / "restored"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"digits.png", "speech.png", "gap_of_80_ms.wav"}
+    with Image.open(folder / "digits.png") as digits:
+        assert digits.width > 7 * 56
+    assert sound.probe(folder / "gap_of_80_ms.wav").frames > 7 * 5120
+
+
 def test_digits_per_hour(tmp_path: Path, data_dir: Path) -> None:
     (row,) = quick(tmp_path, "digits_per_hour.py", f"--data-dir={data_dir}")["digits_per_hour"]
     assert (row["network"], row["steps"], row["calls"]) == ("a-unet", "1", "25")
@@ -168,13 +179,18 @@ def test_scripts_leave_the_results_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert rows.parse(rows.parser("")).out == rows.RESULTS
 
 
-def test_sound_from_sound(tmp_path: Path) -> None:
-    """Peers alone, on noise in place of voices."""
+def keep_noise(root: Path, *folders: str) -> None:
+    """A file of noise in each folder, in place of voices and noises, if the judges are there."""
     for judge in ("pesq", "pystoi", "speechmos", "noisereduce", "pyroomacoustics"):
         pytest.importorskip(judge)
-    for folder in ("voices/it", "voices/ru", "noises"):
-        (tmp_path / folder).mkdir(parents=True)
-        sound.write(tmp_path / folder / "a.wav", 0.1 * torch.randn(1, 33_000).clamp(-3, 3), 16_000)
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+        sound.write(root / folder / "a.wav", 0.1 * torch.randn(1, 33_000).clamp(-3, 3), 16_000)
+
+
+def test_sound_from_sound(tmp_path: Path) -> None:
+    """Peers alone."""
+    keep_noise(tmp_path, "voices/it", "voices/ru", "noises")
     folders = [str(tmp_path / name) for name in ("voices", "noises")]
     rows = quick(tmp_path, "sound_from_sound.py", *folders)["sound_from_sound"]
     found = {(row["given"], row["method"]): row for row in rows}
@@ -188,6 +204,15 @@ def test_sound_from_sound(tmp_path: Path) -> None:
         assert float(row["si_sdr_more"]) == 0
     assert float(found["clean", "input"]["si_sdr"]) == 60
     assert float(found["8 kHz", "soxr"]["high"]) > float(found["8 kHz", "soxr"]["spectral"])
+
+
+def test_sound_choices(tmp_path: Path) -> None:
+    keep_noise(tmp_path, "voices/train", "voices/test/it", "voices/test/ru", "noises/train",
+               "noises/test")  # fmt: skip
+    folders = [str(tmp_path / name) for name in ("voices", "noises")]
+    rows = quick(tmp_path, "sound_choices.py", *folders)["sound_choices"]
+    assert [row["change"] for row in rows] == ["flow on Linear", "the sound, not the residual"]
+    assert all(abs(float(row["si_sdr"])) < 60 for row in rows)
 
 
 @peak_memory
