@@ -19,9 +19,11 @@ demo: $(READY)
 	@$(BIN)/mmdiff sample speech -n 10 --seed 0 --out out/speech.png --overwrite
 	@$(BIN)/mmdiff enhance docs/noisy.wav --out out/clean.wav --overwrite
 	@$(BIN)/mmdiff enhance docs/noisy.wav --out out/clean.png --overwrite
+	@$(BIN)/mmdiff sample duet -n 10 --seed 0 --out out/duet.mp4 --overwrite
 	@echo "Look at out/digits.png, and at out/digits.gif to see them come out of the noise."
 	@echo "Listen to out/speech.wav, which counts from zero to nine, and see it in out/speech.png."
 	@echo "Out of docs/noisy.wav came out/clean.wav; out/clean.png shows both."
+	@echo "Watch out/duet.mp4: digits that are written and spoken at once."
 
 test: lint
 	@$(BIN)/python -m pytest

@@ -90,7 +90,7 @@ class Diffusion(Objective):
             `conditions`, see `mmdiff.conditions`.
         schedule: x_t = alpha(t) x0 + sigma(t) eps.
         prediction: what the backbone's output means, "eps", "x0", "v" or "flow".
-        weighting: "uniform", "min_snr" or "v", see `prediction.loss_weight`.
+        weighting: "uniform", "min_snr", "v" or "relative", see `prediction.loss_weight`.
         times: how training draws noise levels: at "uniform" times, or "logit_normal", which leaves
             out most of those that are almost clean or almost noise (Esser et al. 2024), or "late",
             where half lie beyond t = 15/16: of a signal that conditions tell nearly all of, the
@@ -157,6 +157,16 @@ class Diffusion(Objective):
             "codec": self.codec,
             "conditions": self.conditions,
         }
+
+    @property
+    def guidable(self) -> bool:
+        """Whether it can be told anything, which guidance then hides."""
+        return bool(self.conditions)
+
+    @property
+    def usually_told(self) -> Mapping[str, Condition]:
+        """What training tells it, and so what samples should be told: nothing if all is hidden."""
+        return {} if self.hide == 1 else self.conditions
 
     def encode(self, x: Tensor, **told: Tensor) -> Tensor:
         """What the model works on: `x` [B, C, *spatial] itself, or its code.
@@ -263,7 +273,8 @@ class Diffusion(Objective):
         target = pred.from_x0_eps(self.prediction, x0, noise, alpha, sigma)
         wide = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         error = (output.to(wide) - target.to(wide)).square().flatten(1).mean(1)
-        return pred.loss_weight(self.weighting, self.prediction, *levels).to(wide) * error
+        power = x0.to(wide).square().flatten(1).mean(1)
+        return pred.loss_weight(self.weighting, self.prediction, *levels, power).to(wide) * error
 
     def denoise(self, x_t: Tensor, t: Tensor, **conditions: Any) -> Denoised:
         """Estimates of x0 and eps from `x_t` [B, C, *spatial] at `t` [B], in the dtype of `x_t`.

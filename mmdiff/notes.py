@@ -16,6 +16,14 @@ def generated(model: str, seed: int, sampling: Sampling) -> dict[str, str]:
         "Seed": str(seed),
         "Solver": sampling.solver,
         "Steps": str(sampling.steps),
-        "Guidance": "none" if sampling.guidance in (None, 1) else f"{sampling.guidance:g}",
+        "Guidance": _guidance(sampling),
     }
     return said | ({"Spin": str(sampling.spin)} if sampling.spin else {})
+
+
+def _guidance(sampling: Sampling) -> str:
+    if sampling.guidance in (None, 1):
+        return "none"
+    low, high = sampling.interval
+    where = "" if (low, high) == (0, 1) else f", at t from {low:g} to {high:g}"
+    return f"{sampling.guidance:g}{where}"

@@ -23,13 +23,14 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 Prediction = Literal["eps", "x0", "v", "flow"]
-Weighting = Literal["uniform", "min_snr", "v"]
+Weighting = Literal["uniform", "min_snr", "v", "relative"]
 
 PREDICTIONS: tuple[str, ...] = get_args(Prediction)
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 
 MIN_SNR_GAMMA = 5.0  # Hang et al. 2023, the value of the paper
 _LEAST = 1e-30  # of sigma, to divide by
+_FAINT = 0.05  # power of an x0 that counts as nearly nothing
 _CLEANEST = 1e6  # alpha / sigma, at most: beyond it no float32 loss resolves an error
 
 # (alpha, sigma) -> (a, b); numbers or tensors.
@@ -75,13 +76,21 @@ def to_x0_eps(
 
 
 def loss_weight(
-    weighting: Weighting, prediction: Prediction, alpha: Tensor, sigma: Tensor
+    weighting: Weighting,
+    prediction: Prediction,
+    alpha: Tensor,
+    sigma: Tensor,
+    power: Tensor | float = 1.0,
 ) -> Tensor:
     """The weight of a sample's mean squared error, in the units of what the network predicts.
+
+    `power` is the mean square of the sample's x0.
 
     "uniform" weighs the network's own output evenly: DDPM's L_simple, when that is eps. "min_snr"
     weighs the error of x0 by min(SNR, 5), whatever is predicted (Hang et al. 2023). "v" weighs the
     error of v evenly, whatever is predicted: Li & He 2025 train so a transformer that predicts x0.
+    "relative" weighs the output evenly, but by 1.05 / (power + 0.05): where samples differ much in
+    level, as what is to be taken out of recordings does, the faint ones count like the loud.
 
     The error of x0 is (sigma / d)^2 times that of the output, with d / sigma = b alpha / sigma - a
     and SNR = (alpha / sigma)^2; that of v is its own (d / sigma)^2 times that of x0.
@@ -89,6 +98,8 @@ def loss_weight(
     ratio = (alpha / sigma).clamp(max=_CLEANEST)
     if weighting == "uniform":
         return ratio.new_ones(ratio.shape)
+    if weighting == "relative":
+        return ratio.new_ones(ratio.shape) * ((1 + _FAINT) / (power + _FAINT))
 
     def of_x0(name: Prediction) -> Tensor:
         a, b = LINES[name](alpha, sigma)

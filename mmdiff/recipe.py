@@ -82,7 +82,7 @@ class Recipe:
         if self.samples < 0:
             raise ValueError(f"samples must be 0 or more, not {self.samples}.")
         scales = {how.guidance for how in (self.sampling, self.preview) if how is not None}
-        if scales - {None, 1} and not getattr(self.model, "conditions", {}):
+        if scales - {None, 1} and not getattr(self.model, "guidable", False):
             raise ValueError("a model that is told nothing cannot be guided: leave guidance out.")
 
     def length(self, items: int) -> int:

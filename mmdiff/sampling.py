@@ -32,6 +32,7 @@ class Sampling:
         guidance: the scale of classifier-free guidance, or None.
         clip: the range that estimates of x0 are clipped to, or None.
         spin: the period of cycle spinning; 0 is none.
+        interval: the times at which guidance acts.
 
     Raises:
         ValueError: a solver that does not exist, or numbers that it cannot have.
@@ -42,6 +43,7 @@ class Sampling:
     guidance: float | None = None
     clip: tuple[float, float] | None = None
     spin: int = 0
+    interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
@@ -51,8 +53,8 @@ class Sampling:
         if self.clip is not None:
             object.__setattr__(self, "clip", tuple(self.clip))
             Clip(*self.clip)
-        if self.guidance is not None:
-            Guidance(self.guidance)
+        object.__setattr__(self, "interval", tuple(self.interval))
+        Guidance(1.0 if self.guidance is None else self.guidance, interval=self.interval)
         if self.spin < 0:
             raise ValueError(f"spin must be 0 or more, not {self.spin}.")
 
@@ -63,7 +65,9 @@ class Sampling:
     def arguments(self, seed: int) -> dict[str, Any]:
         """All of this as arguments of `sample`, the seed too."""
         steer = (Spin(self.spin, seed),) if self.spin else ()
-        guidance = None if self.guidance == 1 else self.guidance
+        guidance = None
+        if self.guidance is not None and self.guidance != 1:
+            guidance = Guidance(self.guidance, interval=self.interval)
         how = {"guidance": guidance, "clip": self.clip, "steer": steer}
         return {"solver": self.method(), "seed": seed, **how}
 

@@ -340,7 +340,8 @@ def test_a_length_may_begin_like_a_pickle(saved: Path, start: bytes) -> None:
     wanted = int.from_bytes(start, "little")
     modulus = 256 ** len(start)
     length = int.from_bytes(saved.read_bytes()[:8], "little")
-    for extra in range((wanted - length) % modulus - 8, modulus + 64):
+    lacks = (wanted - length) % modulus
+    for extra in range(max(0, lacks - 64), lacks + modulus):
         checkpoints.save(saved, model, Info((2, 9), made={"note": "x" * extra}))
         if saved.read_bytes().startswith(start):
             break

@@ -123,12 +123,20 @@ def test_loss_identities(schedule: Schedule, t: float) -> None:
         torch.testing.assert_close(weighted, mse["v"], rtol=1e-12, atol=0)
 
 
+def test_faint_signals_count_like_loud_ones() -> None:
+    """Of an error in proportion to x0, loud or faint: the weighted square is nearly the same."""
+    alpha, sigma = Linear()(torch.tensor([0.3, 0.3]))
+    power = torch.tensor([100.0, 1.0])
+    weight = pred.loss_weight("relative", "v", alpha, sigma, power)
+    torch.testing.assert_close(weight * power, torch.ones(2), atol=0.06, rtol=0)
+
+
 @each_prediction
-@pytest.mark.parametrize("weighting", ["uniform", "min_snr", "v"])
+@pytest.mark.parametrize("weighting", ["uniform", "min_snr", "v", "relative"])
 def test_weights_are_finite_at_both_ends(name: Prediction, weighting: Weighting) -> None:
     t = torch.tensor([0.0, 1e-30, 0.5, 1.0])
     weight = pred.loss_weight(weighting, name, *Linear()(t))
-    if weighting != "uniform" and name == "eps":
+    if weighting in ("min_snr", "v") and name == "eps":
         weight = weight[:-1]  # where alpha is 0, eps is refused
     assert weight.isfinite().all()
     assert (weight >= 0).all()

@@ -15,9 +15,7 @@ from PIL import Image
 import mmdiff
 from mmdiff import checkpoints
 from mmdiff.audio import sound
-from mmdiff.joint import Bundled, Joint, Together
 from mmdiff.metrics.judge import load_judge
-from mmdiff.nn import Bridge
 
 ROOT = Path(__file__).parent.parent
 
@@ -145,12 +143,6 @@ def test_sound_from_sound() -> None:
 
 
 def test_seen_and_heard() -> None:
-    parts = {"picture": Bundled("digits"), "sound": Bundled("speech")}
-    duet = Joint(parts, Bridge({"picture": 128, "sound": 256}, 32, 1))
-    kinds = {name: part.info.modality for name, part in duet.parts.items()}
-    info = mmdiff.Info(duet.packing.shape, Together(kinds, duet.packing))
-    Path("runs/duet").mkdir(parents=True)
-    mmdiff.save("runs/duet/model.safetensors", duet, info)
     scope = run(JOINT[0], {"(25)": "(2)", "(50)": "(2)"})
     assert scope["words"].shape == (4, 1, 5120)
     assert Path("pairs.mp4").stat().st_size > 1000

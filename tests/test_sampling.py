@@ -248,12 +248,12 @@ def test_the_host_never_waits_for_cuda(solver: Solver, dtype: torch.dtype) -> No
 
 
 def test_arguments_are_those_that_a_checkpoint_recommends(model: Diffusion) -> None:
-    how = sampling.Sampling("ddim", 6, guidance=2.0, clip=(-0.5, 0.5), spin=3)
+    how = sampling.Sampling("ddim", 6, 2.0, clip=(-0.5, 0.5), spin=3, interval=(0.4, 1.0))
     label = torch.tensor([0, 1, 2, -1, 1])
     found = mmdiff.sample(model, SHAPE, **how.arguments(7), label=label)
     wanted = mmdiff.sample(
-        model, SHAPE, DDIM(6), 7, guidance=2.0, clip=(-0.5, 0.5), steer=(mmdiff.Spin(3, 7),),
-        label=label,
+        model, SHAPE, DDIM(6), 7, guidance=mmdiff.Guidance(2.0, interval=(0.4, 1.0)),
+        clip=(-0.5, 0.5), steer=(mmdiff.Spin(3, 7),), label=label,
     )  # fmt: skip
     assert torch.equal(found, wanted)
     # One is no guidance, and needs nothing to guide by.
@@ -269,6 +269,7 @@ def test_arguments_are_those_that_a_checkpoint_recommends(model: Diffusion) -> N
         ({"clip": (1, 0)}, "clip must be a range"),
         ({"guidance": -1.0}, "guidance scale"),
         ({"spin": -1}, "spin must be 0 or more"),
+        ({"interval": (0.5, 0.1)}, "interval must rise"),
     ],
     ids=str,
 )

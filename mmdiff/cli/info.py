@@ -7,6 +7,7 @@ from typing import Any
 from mmdiff.cli.options import Checkpoint
 
 _APART = ("type", "conditions")  # are said elsewhere
+_NETWORKS = ("backbone", "parts", "bridge")  # are said first
 
 
 def info(checkpoint: Checkpoint) -> None:
@@ -26,7 +27,7 @@ def info(checkpoint: Checkpoint) -> None:
     parts = describe(model)
     rows = {
         "file": f"{path} ({path.stat().st_size:,} bytes)",
-        "backbone": _value(parts.pop("backbone")),
+        **{key: _value(parts.pop(key)) for key in _NETWORKS if key in parts},
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         **{key: _value(value) for key, value in parts.items() if key not in _APART},
         "shape": " x ".join(map(str, about.shape)),

@@ -42,7 +42,7 @@ def settings(model: Diffusion, shape: Sequence[int], checkpoint: str, **given: A
             model.info.sampling, **{name: v for name, v in given.items() if v is not None}
         )
         sampling.method().plan(model.schedule)
-    if sampling.guidance not in (None, 1) and not model.conditions:
+    if sampling.guidance not in (None, 1) and not model.guidable:
         raise UserError(f"{checkpoint} knows no classes to be guided by: use --guidance 1.")
     if sampling.spin > min(shape[1:]):
         raise UserError(

@@ -103,9 +103,9 @@ def sample(
 
     - `mmdiff sample speech -n 20 --seconds 1 --out counting.png`
 
-    - `mmdiff sample runs/duet/model.safetensors -n 10 --out duet/`
+    - `mmdiff sample duet -n 10 --out duet.mp4`
 
-    - `mmdiff sample runs/duet/model.safetensors --given seven.png --out seven.wav`
+    - `mmdiff sample duet --given seven.png --out seven.wav`
     """
     from tqdm import tqdm
 
@@ -122,11 +122,12 @@ def sample(
 
     model = open_model(checkpoint, device)
     told = {"label": label, "speaker": speaker}
-    kinds = model.conditions
+    asked = {name: kind for name, kind in model.conditions.items() if told.get(name) is not None}
+    kinds = {**model.usually_told, **asked}
     parts: dict[str, Tensor] = {}
     if given is not None:  # which says what it is: no classes take turns
+        kinds = asked
         model, parts = across(model, given, out, checkpoint)
-        kinds = {name: kind for name, kind in kinds.items() if told.get(name) is not None}
     shape, modality = model.info.shape, model.info.modality
     destination = Destination.parse(
         f"samples{modality.writes[0]}" if out is None else out,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmdiff import noise
 from mmdiff import prediction as pred
 from mmdiff.checkpoints import Info
+from mmdiff.conditions import Class
 from mmdiff.diffusion import Diffusion, expand
 from mmdiff.joint.network import Bundled, Parts, View
 from mmdiff.noise import Draws
@@ -19,6 +20,7 @@ from mmdiff.schedules import Schedule, Trigonometric
 from mmdiff.told import Told
 
 LEVELS = 16  # noise levels at which `Joint.prepare` measures
+TOGETHER = "together"  # 0 where the parts see each other
 _LEAST = 1e-8  # of an error, to divide by
 
 _HOW, _WHICH, _EACH = noise.PARTS, noise.PARTS + 1, noise.PARTS + 2  # streams of random numbers
@@ -62,8 +64,8 @@ class Joint(Diffusion):
     Args:
         parts: by name; `Bundled` models stay as they are, others are trained and stored too.
         bridge: what asks the networks of all parts together: `mmdiff.nn.Bridge`, or any module
-            `forward(networks, x, t, told)` that returns what each says, all by name; networks, x,
-            t and told are those of each part.
+            `forward(networks, x, t, told, apart)` that returns what each says, all by name;
+            networks, x, t and told are those of each part, which are alone in the samples `apart`.
         schedule: of what is drawn together; the parts keep their own.
         shares: how often training looks at which combination of times.
         hide: how often training tells a sample nothing of labels and the like. At 1 the parts must
@@ -117,6 +119,27 @@ class Joint(Diffusion):
             "given_at": self.backbone.given_at,
         }
 
+    @property
+    def guidable(self) -> bool:
+        """Always: see `tell`."""
+        return True
+
+    def tell(
+        self,
+        count: int,
+        given: Mapping[str, Any],
+        device: torch.device,
+        sides: Sequence[int] | None = None,
+    ) -> Told:
+        """See `Diffusion.tell`. It is also told that the parts go together.
+
+        That is what guidance hides first of all: x0 = x0(each part alone) + scale (x0(all that see
+        each other) - x0(each part alone)), as UniDiffuser draws pairs.
+        """
+        told = super().tell(count, given, device, sides)
+        together = torch.zeros(count, dtype=torch.int64, device=device)
+        return Told({**told.kinds, TOGETHER: Class(1)}, {**told.values, TOGETHER: together})
+
     def view(self, name: str, given: str | Sequence[str] = ()) -> Diffusion:
         """One part as a model of its own, which may be told others, by name, as conditions.
 
@@ -140,7 +163,8 @@ class Joint(Diffusion):
         )  # fmt: skip
         view.info = self.backbone.infos[name]
         if given and self.info is not None:  # a part's own is for its labels
-            how = replace(view.info.sampling, guidance=self.info.sampling.guidance)
+            ours = self.info.sampling
+            how = replace(view.info.sampling, guidance=ours.guidance, interval=ours.interval)
             view.info = replace(view.info, sampling=how)
         return view.train(self.training)
 

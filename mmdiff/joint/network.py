@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmdiff import noise
 from mmdiff import prediction as pred
 from mmdiff.checkpoints import ZOO, Info, bundled, load
-from mmdiff.conditions import Condition
+from mmdiff.conditions import NONE, Condition
 from mmdiff.diffusion import Diffusion, expand
 from mmdiff.joint.packing import Packing
 from mmdiff.schedules import Schedule
@@ -122,23 +122,33 @@ class Parts(nn.Module):
         return self
 
     def outputs(
-        self, x: Mapping[str, Tensor], t: Mapping[str, Tensor], told: Mapping[str, Tensor]
+        self,
+        x: Mapping[str, Tensor],
+        t: Mapping[str, Tensor],
+        told: Mapping[str, Tensor],
+        apart: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """What each network says of its x [B, C, *spatial] at its own t [B], in its own terms."""
+        """What each network says of its x [B, C, *spatial] at its own t [B], in its own terms.
+
+        In the samples `apart` (bool [B]) it says so of its x alone.
+        """
         knows = {
             name: {what: told[what] for what in of.conditions if what in told}
             for name, of in self.models.items()
         }
         networks = {name: of.backbone for name, of in self.models.items()}
-        found: dict[str, Tensor] = self.bridge(networks, x, t, knows)
+        found: dict[str, Tensor] = self.bridge(networks, x, t, knows, apart)
         return found
 
-    def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, together: Tensor | None = None, **told: Tensor
+    ) -> Tensor:
         """States [B, 1, N] at t [B] of `schedule` -> estimates of x0 [B, 1, N].
 
         Each part is asked at the time of its own schedule with the same log-SNR, for a state of
         its own scale; it is as exact as the part is. Where a part never reaches so much noise it is
         asked at t = 1. An estimate is clipped if the part's own samples usually are.
+        Parts are not `together` in samples where that is -1: there each is asked alone.
         """
         wide = torch.promote_types(x.dtype, torch.float32)
         log_snr, t = self.schedule.log_snr(t), t.to(wide)
@@ -149,7 +159,8 @@ class Parts(nn.Module):
             times[name] = of.schedule.time_of(log_snr).to(wide).clamp(0, 1)
             levels[name] = [expand(v, states[name]) for v in of.schedule(times[name])]
             states[name] = states[name] * (torch.hypot(*levels[name]) / expand(size, states[name]))
-        found = self.outputs({n: s.to(x.dtype) for n, s in states.items()}, times, told)
+        apart = None if together is None else together == NONE
+        found = self.outputs({n: s.to(x.dtype) for n, s in states.items()}, times, told, apart)
         x0 = {}
         for name, of in self.models.items():
             output, clip = found[name].to(wide), self.infos[name].sampling.clip

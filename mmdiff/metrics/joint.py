@@ -91,8 +91,8 @@ def evaluate_duet(
 ) -> JointReport:
     """Draw `count` pairs, and as many of each part from test items of the other; told no label.
 
-    Pairs are drawn as `sampling` says, but not guided, for there is nothing to guide them by; one
-    part from the other as its own model is best sampled from, but guided as `sampling` says.
+    Pairs are drawn as `sampling` says; one part from the other as its own model is best sampled
+    from, but guided as `sampling` says.
 
     Raises:
         UserError: a model that does not make pictures and sounds of digits; data that are missing.
@@ -118,15 +118,16 @@ def evaluate_duet(
         total = -(-count // batch)
         return torch.cat(list(tqdm(parts, total=total, disable=not progress))).float().cpu()
 
-    unguided = replace(sampling, guidance=None).arguments(seed)
-    pairs = model.packing.unpack(draw(model, model.packing.shape, **unguided))
+    pairs = model.packing.unpack(draw(model, model.packing.shape, **sampling.arguments(seed)))
     read = {name: readers.digits(name, x).argmax(1) for name, x in pairs.items()}
 
     def from_other(name: str, given: str, test: Batch, unit: float) -> float:
         rows = torch.arange(count) * len(test["x"]) // count
         view = model.view(name, given)
-        own = replace(view.info.sampling, guidance=sampling.guidance).arguments(seed)
-        x = draw(view, view.info.shape, **own, **{given: test["x"][rows] * unit})
+        how = replace(
+            view.info.sampling, guidance=sampling.guidance, interval=sampling.interval
+        ).arguments(seed)
+        x = draw(view, view.info.shape, **how, **{given: test["x"][rows] * unit})
         return accuracy(readers.digits(name, x), test["label"][rows])
 
     return JointReport(

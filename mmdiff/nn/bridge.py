@@ -57,11 +57,12 @@ class Bridge(nn.Module):
         x: Mapping[str, Tensor],
         t: Mapping[str, Tensor],
         told: Mapping[str, Mapping[str, Tensor]],
+        apart: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """What each of the `networks` makes of its x [B, C, *spatial] at its t [B].
 
-        A network has two halves, `encode(x, t, **told) -> Encoded` and `decode(encoded)`, as `UNet`
-        and `FrontEnd` have.
+        In the samples `apart` (bool [B]) none sees any other. A network has two halves,
+        `encode(x, t, **told) -> Encoded` and `decode(encoded)`, as `UNet` and `FrontEnd` have.
         """
         halves = {n: network.encode(x[n], t[n], **told[n]) for n, network in networks.items()}
         ends: Mapping[str, Any] = dict(self.ends.items())
@@ -69,6 +70,8 @@ class Bridge(nn.Module):
         sizes = [part.shape[1] for part in tokens]
         # [B, n]: who is there; [n, n]: who is someone else
         there = torch.stack([t[n] < 1 for n in halves], dim=1)
+        if apart is not None:
+            there = there & ~apart[:, None]
         others = ~torch.eye(len(halves), dtype=torch.bool, device=there.device)
         owner = torch.cat([torch.full((n,), k, device=there.device) for k, n in enumerate(sizes)])
         unseen = (others & ~there[:, None])[:, owner][:, :, owner]  # [B, N, N]

@@ -40,7 +40,8 @@ class Looks:
         self.modality: Any = trainer.info.modality if drawn else None
         self.recipe = trainer.recipe
         self.kinds = trainer.model.conditions
-        self.counts = {n: kind.choices for n, kind in self.kinds.items() if kind.choices}
+        told = self.model.usually_told if drawn else {}
+        self.counts = {name: kind.choices for name, kind in told.items() if kind.choices}
 
     def watch(self, trainer: Trainer, epoch: int) -> None:
         """The progress picture and samples, as files and in TensorBoard."""

@@ -49,7 +49,10 @@ def test_a_model_of_sound(run: Any) -> None:
     assert (rows["shape"], rows["range"]) == ("1 x 1200", "-4 to 4")
     assert (rows["told: label"], rows["told: mel"]) == ("yes, no", "Signal(channels=4, factor=8)")
     assert (rows["sample rate"], rows["sound"]) == ("8,000 Hz", "0.15 s, 1 channel")
-    assert rows["sampling"] == "solver=ddim, steps=50, guidance=2.0, clip=None, spin=64"
+    assert (
+        rows["sampling"]
+        == "solver=ddim, steps=50, guidance=2.0, clip=None, spin=64, interval=[0.0, 1.0]"
+    )
     assert rows["data set"] == "not recorded"
 
 
@@ -59,3 +62,10 @@ def test_a_model_of_something_else(run: Any) -> None:
     rows = _rows(run("info", "m.safetensors").out)
     assert (rows["schedule"], rows["prediction"], rows["shape"]) == ("Linear()", "flow", "2 x 16")
     run("sample", "m.safetensors").refused("(2, 16)", "mmdiff.sample in Python")
+
+
+def test_a_joint_model(run: Any) -> None:
+    rows = _rows(run("info", "duet").out)
+    assert rows["parts"].startswith("{'picture': Bundled(name=digits")
+    assert rows["bridge"].startswith("Bridge(widths={'picture': 128, 'sound': 256}")
+    assert rows["sampling"].startswith("solver=dpmpp2msde, steps=")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Ideal(nn.Module):
         x: Mapping[str, Tensor],
         t: Mapping[str, Tensor],
         told: Any,
+        apart: Any = None,
     ) -> dict[str, Tensor]:
         levels = {n: [v[:, None, None] for v in of.schedule(t[n])] for n, of in self.parts.items()}
         packing = Packing(SHAPES)
@@ -258,6 +260,27 @@ def shake(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+def test_guidance_leads_away_from_parts_that_are_alone() -> None:
+    """Alone is what parts say across a bridge that is nothing."""
+    model = small().eval()
+    shake(model)
+    alone = copy.deepcopy(model)
+    for name, value in alone.backbone.bridge.state_dict().items():
+        if ".leave." in name or ".embed." in name:
+            value.zero_()
+    state = torch.randn(3, *model.packing.shape)
+
+    def x0(of: Joint, guidance: float | None) -> torch.Tensor:
+        how = {"noise": state, "start": 0.5, "guidance": guidance, "label": 2}
+        return mmdiff.sample(of, state.shape, mmdiff.DDIM(1), **how)
+
+    near, far = x0(model, None), x0(model, 0.0)
+    torch.testing.assert_close(far, mmdiff.sample(alone, state.shape, mmdiff.DDIM(1),
+                                                  noise=state, start=0.5))  # fmt: skip
+    torch.testing.assert_close(x0(model, 3.0), far + 3 * (near - far))
+    assert (near - far).abs().max() > 0.01
 
 
 def test_one_file_holds_all_of_it(tmp_path: Path) -> None:

@@ -29,7 +29,12 @@ class Recital(nn.Module):
         self.stored = stored
 
     def forward(
-        self, networks: Any, x: Mapping[str, Tensor], t: Mapping[str, Tensor], told: Any
+        self,
+        networks: Any,
+        x: Mapping[str, Tensor],
+        t: Mapping[str, Tensor],
+        told: Any,
+        apart: Any = None,
     ) -> dict[str, Tensor]:
         logits = torch.zeros(())
         for name, of in self.stored.items():
