@@ -46,6 +46,7 @@ _HOMES = {
     "Patch": "nn",
     "Raw": "nn",
     "Residual": "nn",
+    "TimeFrequency": "nn",
     "STFT": "nn",
     "Transformer": "nn",
     "UNet": "nn",

@@ -7,8 +7,8 @@ It writes WAV files of 16 kHz, mono and 16 bits:
     data/voices/train/{en,fr,hibari}/*.wav    English; French; a synthetic English voice
     data/voices/test/{en,es,it,ru}/*.wav      other English sentences; voices in other languages
     data/transcripts.csv                      what the English test clips say
-    data/noises/train/*.wav                   ambience, vinyl, loops, percussion
-    data/noises/test/*.wav                    others of these, other keys, babble, coloured noise
+    data/noises/train/*.wav                   ambience, vinyl, loops, percussion, babble
+    data/noises/test/*.wav                    others of these, key strokes, coloured noise
 
 No voice of the tests is heard in training, but for two: of `en` the sentences differ, and `es` is
 the same person in another language.
@@ -64,8 +64,10 @@ def main(packages: Path, out: Path = Path("data")) -> None:
             said = [(f"voices/test/en/{name}.wav", texts.pop(name)) for name in tests]
             with (out / "transcripts.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([("file", "text"), *said])
-        if language in ("it", "ru"):
-            write(out / f"noises/test/babble_{language}.wav", babble(list(clips.values())))
+        if language != "es":
+            split = "test" if language in ("it", "ru") else "train"
+            heard = [x for name, x in clips.items() if split == "test" or name not in tests]
+            write(out / f"noises/{split}/babble_{language}.wav", babble(heard))
     for name, x in noises(packages / "sonic-pi-samples", packages / "bucklespring-data"):
         write(out / "noises" / f"{name}.wav", x)
     for name, x in synthetic(packages / "hibari-tts", texts):

@@ -13,6 +13,7 @@ a recording that itself goes beyond [-1, 1] is made quieter as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,6 @@ LEVEL = ratio(sum(LEVELS) / 2)
 
 _MARGINS = 16  # of a window's length: an eighth of the work is done twice
 _BENT = 0.95  # of full scale
-_FADE = 1024  # samples, fewer than margins have beyond what is seen
 
 _KINDS = {"enhance": "enhancer", "upsample": "upsampler", "vocode": "vocoder"}
 
@@ -167,6 +167,10 @@ def stream(
     Other arguments are those of `enhance`; a window is as long as so many of its `margins`.
     """
     model = load_for(task, model)
+    if hasattr(model.codec, "rounds"):
+        # A search for phases makes a million times as much of what rounding leaves: windows would
+        # not agree.
+        model = deepcopy(model).double()
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must lie in [0, 1], not {strength}.")
     sampling = settings(model, steps)
@@ -212,30 +216,19 @@ def _told_frames(model: Diffusion, mel: Tensor, into: Iterable[Window]) -> Itera
 def _drawn(
     model: Diffusion, asked: Iterable[Asked], sampling: Sampling, strength: float, seed: int
 ) -> Iterator[Tensor]:
-    """What the model makes of each window, [B C, what is kept], in [-1, 1] about.
-
-    Windows fade into each other: a search for phases turns what rounding leaves into other phases.
-    """
-    before = torch.empty(0)  # what the last window has beyond what is kept of it
+    """What the model makes of each window, [B C, what is kept], in [-1, 1] about."""
     home = next(model.parameters())
     how = sampling.arguments(seed)
     for window, values, given in asked:
-        told: dict[str, Any] = {name: value.to(home.device) for name, value in values.items()}
+        told: dict[str, Any] = {name: value.to(home) for name, value in values.items()}
         count = len(next(iter(told.values())))
         shape = (count, model.info.shape[0], window.stop - window.start)
         _, *code = model.state_shape(shape, told)
         noise = noise_at(seed, count, code, window.start // factor(model), home.device)
-        x = sample(model, shape, noise=noise.to(home.dtype), **how, **told)
+        x = sample(model, shape, noise=noise.to(home), **how, **told)
         x = x.to("cpu", torch.float32) / model.info.modality.scale
         x = x if given is None else torch.lerp(given, x, strength)
-        kept, beyond = window.kept(x), window.last - window.start
-        if before.numel():
-            fade = min(_FADE, kept.shape[-1])
-            into = torch.linspace(0, 1, fade)
-            begin = torch.lerp(before[..., :fade], kept[..., :fade], into)
-            kept = torch.cat((begin, kept[..., fade:]), -1)
-        before = x[..., beyond : beyond + _FADE]
-        yield rearrange(kept, "b c l -> (b c) l")
+        yield rearrange(window.kept(x), "b c l -> (b c) l")
 
 
 def _batched(mel: Tensor, model: Diffusion) -> Tensor:

@@ -195,14 +195,15 @@ class Chain:
 def everyday(sample_rate: int, recorded: Source | None = None) -> Chain:
     """What goes wrong with a recording of a voice: an enhancer's training.
 
-    Nine of ten have noise, two of five a room, one of ten each is clipped or was an MP3; about one
-    of twenty is clean, so that an enhancer learns to leave it alone. Half of the noise is
-    `recorded`, if that is given, and the rest of all colours.
+    Nine of ten have noise, one of four a second and softer one, two of five a room, one of ten each
+    is clipped or was an MP3; about one of twenty is clean, so that an enhancer learns to leave it
+    alone. Two thirds of the noise are `recorded`, if that is given, and the rest is of all colours.
     """
     colours: list[Source] = [Coloured(colour, sample_rate) for colour in COLOURS]
-    sources = (*colours, *([recorded] * len(colours) if recorded else ()))
+    sources = (*colours, *([recorded] * 2 * len(colours) if recorded else ()))
     parts: list[Degradation] = [
         Sometimes(0.9, Noise(sample_rate, sources, (-3.0, 30.0))),
+        Sometimes(0.25, Noise(sample_rate, sources, (5.0, 30.0))),
         Sometimes(0.4, Room(sample_rate)),
         Sometimes(0.1, Clipped()),
     ]

@@ -51,11 +51,13 @@ class MelMagnitudes(Magnitudes):
         """A signal of about these magnitudes and of these frames [B, C bands, N]."""
         hop, window = self.stft.factor, self.stft.n_fft
         centre = torch.arange(z.shape[2] * self.frames) * hop + hop - window / 2
-        frames = _hats((torch.arange(mel.shape[2]) + 0.5) * self.mel.hop, centre).to(z.device)
+        frames = _hats((torch.arange(mel.shape[2]) + 0.5) * self.mel.hop, centre).to(self.between)
         x = super().decode(z, spatial)
         for _ in range(_AGAIN):
             found = rearrange(self.mel.of(x / self.scale), "b c m n -> b (c m) n")
-            lacks = rearrange((mel - found).float(), "b (c m) n -> b c m n", m=self.mel.bands)
+            lacks = rearrange(
+                (mel - found).to(self.between), "b (c m) n -> b c m n", m=self.mel.bands
+            )
             louder = self.between @ lacks @ frames / 2  # the logarithm of a power is twice as much
             z = z + rearrange(louder, "b c k (l f) -> b (c f k) l", f=self.frames)
             x = super().decode(z, spatial)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmdiff import noise
 from mmdiff.audio.folders import Held, open_folder
-from mmdiff.audio.sound import mix
+from mmdiff.audio.sound import at_speed, mix
 from mmdiff.data.folders import identity
 
 Colour = Literal["white", "pink", "brown", "shaped"]
@@ -24,6 +24,7 @@ _SLOPES = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls as freque
 _LOWEST = 30.0  # Hz: below, where a loudspeaker moves air no more, a spectrum is flat
 _KNOTS = 8  # of a shaped spectrum's curve
 _SWING = 10.0  # dB, their deviation
+_SPEEDS = (70, 140)  # percent, at which recordings are played
 _WAVE, _CURVE, _PLACE = 32, 33, 34  # streams of random numbers
 
 
@@ -66,7 +67,10 @@ class Coloured:
 
 @dataclass(frozen=True, repr=False)
 class Recorded:
-    """Any stretch of any of the sounds that are `held`; a short one comes again and again."""
+    """Any stretch of any of the sounds that are `held`, each time at another speed.
+
+    A short one comes again and again. Speeds make many noises of few.
+    """
 
     held: Held
 
@@ -86,9 +90,11 @@ class Recorded:
 
     def __call__(self, shape: tuple[int, int], seed: int, index: int, visit: int) -> Tensor:
         channels, length = shape
-        keys = 2 * index + torch.arange(2)
-        which, where = noise.uniform(seed, keys, visit, _PLACE).tolist()
+        keys = 3 * index + torch.arange(3)
+        which, where, fast = noise.uniform(seed, keys, visit, _PLACE).tolist()
         sound = self.held.sounds[int(which * len(self.held.sounds))]
-        start = int(where * max(1, sound.length - length + 1))
-        x = mix(sound.part(start, length), channels)
+        percent = round(_SPEEDS[0] * (_SPEEDS[1] / _SPEEDS[0]) ** fast)
+        needed = -(-length * percent // 100)
+        start = int(where * max(1, sound.length - needed + 1))
+        x = at_speed(mix(sound.part(start, needed), channels), percent)
         return x.repeat(1, -(-length // x.shape[1]))[:, :length]

@@ -14,14 +14,16 @@ from mmdiff.audio.datasets import Sounds
 from mmdiff.audio.degradations import Degradation, everyday
 from mmdiff.audio.levels import active_level, ratio
 from mmdiff.audio.noises import Recorded
+from mmdiff.audio.sound import at_speed
 from mmdiff.audio.tasks import Enhance, Task, parse
 from mmdiff.conditions import Condition
 from mmdiff.data.folders import identity
 from mmdiff.modality import Modality
 
 LEVELS = (-30.0, -20.0)  # dB of full scale where a sound is active
+SPEEDS = (85, 120)  # percent: voices that differ as people do
 
-_LEVEL = 48  # stream of random numbers
+_LEVEL, _SPEED = 48, 49  # streams of random numbers
 
 
 class PairedSounds(Dataset[dict[str, Any]]):
@@ -35,14 +37,21 @@ class PairedSounds(Dataset[dict[str, Any]]):
         data: the clean sounds; of their classes nothing is told.
         task: what a model is told, at the sample rate of the data.
         degradation: what happens to a clip before it is told; nothing if None.
-        seed: of the levels and of the degradation.
+        seed: of the levels, the speeds and the degradation.
+        speeds: percent from, to, at which clips are played, another at each visit; what a slow one
+            has too much is left out, and after a fast one there is silence.
 
     Raises:
         ValueError: a task at another sample rate.
     """
 
     def __init__(
-        self, data: Sounds, task: Task, degradation: Degradation | None = None, seed: int = 0
+        self,
+        data: Sounds,
+        task: Task,
+        degradation: Degradation | None = None,
+        seed: int = 0,
+        speeds: tuple[int, int] = (100, 100),
     ) -> None:
         if task.sample_rate != data.sample_rate:
             raise ValueError(
@@ -53,10 +62,16 @@ class PairedSounds(Dataset[dict[str, Any]]):
         self.sample_rate, self.task = data.sample_rate, task
         self.conditions: Mapping[str, Condition] = task.conditions(data.shape[0])
         self.identity = identity(
-            {}, data=data.identity, task=repr(task), degradation=repr(degradation), seed=seed
+            {},
+            data=data.identity,
+            task=repr(task),
+            degradation=repr(degradation),
+            seed=seed,
+            speeds=speeds,
         )
         self.costly = data.costly or degradation is not None
         self._data, self._degradation, self._seed = data, degradation, seed
+        self._speeds = speeds
 
     @property
     def modality(self) -> Modality:
@@ -70,7 +85,8 @@ class PairedSounds(Dataset[dict[str, Any]]):
 
     def visit(self, index: int, count: int) -> dict[str, Any]:
         """See `Sounds.visit`."""
-        x = self._at_a_level(self._data.visit(index, count)["x"] / self.scale, index, count)
+        x = self._at_a_speed(self._data.visit(index, count)["x"] / self.scale, index, count)
+        x = self._at_a_level(x, index, count)
         degraded = x
         if self._degradation is not None:
             degraded = self._degradation(x, self._seed, index, count)
@@ -82,6 +98,12 @@ class PairedSounds(Dataset[dict[str, Any]]):
         """See `Sounds.summary`; the task has a line of its own."""
         return f"{self._data.summary()}\ntold: {', '.join(self.conditions)} ({self.task.name})"
 
+    def _at_a_speed(self, x: Tensor, index: int, count: int) -> Tensor:
+        slowest, fastest = self._speeds
+        drawn = float(noise.uniform(self._seed, torch.tensor([index]), count, _SPEED))
+        played = at_speed(x, slowest + int(drawn * (fastest - slowest + 1)))[:, : x.shape[1]]
+        return torch.nn.functional.pad(played, (0, x.shape[1] - played.shape[1]))
+
     def _at_a_level(self, x: Tensor, index: int, count: int) -> Tensor:
         drawn = float(noise.uniform(self._seed, torch.tensor([index]), count, _LEVEL))
         wanted = ratio(LEVELS[0] + (LEVELS[1] - LEVELS[0]) * drawn)
@@ -91,6 +113,8 @@ class PairedSounds(Dataset[dict[str, Any]]):
 
 def open_pairs(data: Sounds, split: str, task: str, noise: str | None = None) -> PairedSounds:
     """`data`, and what a model is told for a task; for enhancing it is `everyday` damage.
+
+    An enhancer meets voices of all kinds, so that it trains on its few at many speeds.
 
     Args:
         data: the clean sounds, of a split.
@@ -114,4 +138,5 @@ def open_pairs(data: Sounds, split: str, task: str, noise: str | None = None) ->
         if kind != "folder" or not path:
             raise ValueError(f"noise is folder:PATH, a folder of recordings, not {noise!r}.")
         recorded = Recorded.open(path, split, data.sample_rate, data.shape[0])
-    return PairedSounds(data, what, everyday(data.sample_rate, recorded))
+    speeds = SPEEDS if split == "train" else (100, 100)
+    return PairedSounds(data, what, everyday(data.sample_rate, recorded), speeds=speeds)

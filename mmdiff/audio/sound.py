@@ -192,6 +192,14 @@ def resample(x: Tensor, source: int, target: int) -> Tensor:
     return y.contiguous()
 
 
+def at_speed(x: Tensor, percent: int) -> Tensor:
+    """`x` [C, L] played faster (above 100) or slower: [C, about 100 L / percent].
+
+    Pitch and resonances move with it, which makes another voice of a voice.
+    """
+    return resample(x, percent, 100)
+
+
 def resampled(parts: Iterable[Tensor], source: int, target: int) -> Iterator[Tensor]:
     """The same for a sound in parts [C, any length] one after another, float32 on the CPU."""
     stream = None

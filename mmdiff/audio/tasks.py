@@ -38,27 +38,26 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Enhance:
-    """Make a recording clean, told all of it: "source" [C, L], and "mel", its log-mel frames.
-
-    Of a spectrum with its phases a network finds the energies only slowly, so it is told both.
-    """
+    """Make a recording clean, told all of it: "source" [C, L]."""
 
     name: ClassVar[str] = "enhance"
 
     sample_rate: int
 
     def conditions(self, channels: int) -> Mapping[str, Condition]:
-        return _source_and_mel(channels, Mel(self.sample_rate))
+        return {"source": Signal(channels)}
 
     def told(self, x: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
-        return {"source": x * scale, "mel": _frames(x, Mel(self.sample_rate))}
+        return {"source": x * scale}
 
 
 @dataclass(frozen=True)
 class Upsample:
-    """Make up what a recording at the rate `low` lacks, told what it has, as `Enhance` is.
+    """Make up what a recording at the rate `low` lacks, told what it has.
 
-    Both rates are in Hz, and the source comes at `sample_rate`, with nothing above `low` / 2.
+    It is told "source" [C, L], and "mel", its log-mel frames: of a spectrum with its phases a
+    network finds the energies only slowly. Both rates are in Hz, and the source comes at
+    `sample_rate`, with nothing above `low` / 2.
     """
 
     name: ClassVar[str] = "upsample"
@@ -74,7 +73,7 @@ class Upsample:
             )
 
     def conditions(self, channels: int) -> Mapping[str, Condition]:
-        return _source_and_mel(channels, Mel(self.sample_rate))
+        return {"source": Signal(channels), "mel": _mel(channels, Mel(self.sample_rate))}
 
     def told(self, x: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
         low = low_band(x, self.sample_rate, self.low)
@@ -98,10 +97,6 @@ class Vocode:
 
     def told(self, x: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
         return {"mel": _frames(x, self.mel)}
-
-
-def _source_and_mel(channels: int, mel: Mel) -> Mapping[str, Condition]:
-    return {"source": Signal(channels), "mel": _mel(channels, mel)}
 
 
 def _mel(channels: int, mel: Mel) -> Condition:

@@ -10,6 +10,7 @@ from mmdiff.nn.magnitudes import Magnitudes
 from mmdiff.nn.mdct import MDCT
 from mmdiff.nn.residual import Residual
 from mmdiff.nn.stft import STFT
+from mmdiff.nn.time_frequency import TimeFrequency
 from mmdiff.nn.transformer import Transformer
 from mmdiff.nn.unet import UNet
 
@@ -25,6 +26,7 @@ __all__ = [
     "Patch",
     "Raw",
     "Residual",
+    "TimeFrequency",
     "Transformer",
     "UNet",
 ]

@@ -66,7 +66,8 @@ class PositionNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, *spatial] -> the same shape."""
-        scale = x.float().square().mean(1, keepdim=True).add(_TINY).rsqrt().to(x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        scale = wide.square().mean(1, keepdim=True).add(_TINY).rsqrt().to(x.dtype)
         return x * scale * self.weight.to(x.dtype)[(..., *(None,) * (x.ndim - 2))]
 
 

@@ -66,7 +66,7 @@ class Magnitudes(nn.Module):
     def decode(self, z: Tensor, spatial: Sequence[int], source: Tensor | None = None) -> Tensor:
         """A signal of about these magnitudes, cut to `spatial`, from `source` on where coded."""
         size = rearrange(
-            z.float(), "b (c f k) l -> b c k (l f)", f=self.frames, k=self.width // self.frames
+            _wide(z), "b (c f k) l -> b c k (l f)", f=self.frames, k=self.width // self.frames
         ).exp()
         length = spatial[0]
         whole = size.shape[3] * self.stft.factor
@@ -86,10 +86,15 @@ class Magnitudes(nn.Module):
     def _spectrum(self, x: Tensor) -> Tensor:
         """[B, C, L] -> [B, C, bins, frames], complex."""
         real, imaginary = rearrange(
-            self.stft.encode(x.float()), "b (c i k) l -> i b c k l", i=2, c=x.shape[1]
+            self.stft.encode(_wide(x)), "b (c i k) l -> i b c k l", i=2, c=x.shape[1]
         )
         return torch.complex(real, imaginary)
 
     def _signal(self, spectrum: Tensor, length: int) -> Tensor:
         parts = torch.cat((spectrum.real, spectrum.imag), 2)
         return self.stft.decode(rearrange(parts, "b c k l -> b (c k) l"), (length,))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32 or wider, as Fourier transforms are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

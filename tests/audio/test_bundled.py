@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import mmdiff
-from mmdiff.audio import Mel, sound
+from mmdiff.audio import sound
 from mmdiff.audio.convert import stream
 from mmdiff.audio.recording import Recording
 from mmdiff.checkpoints import ZOO
@@ -59,20 +59,15 @@ def test_the_vocoder_speaks_what_it_is_told(noisy: Tensor) -> None:
     assert log_mel_distance(again, clean, RATE) < 1.5
 
 
-@pytest.mark.parametrize(("name", "task"), [("vocoder", "vocode"), ("upsampler", "upsample")])
-def test_nothing_is_heard_where_windows_join(noisy: Tensor, name: str, task: str) -> None:
-    """The magnitudes around a join are those of one pass, whatever the phases, and no click is."""
+@pytest.mark.parametrize(
+    ("name", "task"), [("enhancer", "enhance"), ("upsampler", "upsample"), ("vocoder", "vocode")]
+)
+def test_windows_make_what_the_whole_makes(noisy: Tensor, name: str, task: str) -> None:
+    """Within -60 dB, phases that are searched for too."""
     model = mmdiff.load(name)
-    x = mmdiff.audio.enhance(noisy, RATE).repeat(1, 5)
+    x = noisy.repeat(1, 5)
     source = model.info.task.mel.of(x) if task == "vocode" else Recording.of(x, RATE)
     parts = list(stream(task, source, model, margins=3).parts)
     whole = stream(task, source, model, margins=1000).whole()
-    made = torch.cat(parts, 1)
-    joins = torch.tensor([part.shape[1] for part in parts[:-1]]).cumsum(0)
-    assert len(joins) > 1
-    near = torch.stack([made[:, j - 2048 : j + 2048] for j in joins])
-    same = torch.stack([whole[:, j - 2048 : j + 2048] for j in joins])
-    apart = Mel(RATE).of(near) - Mel(RATE).of(same)
-    assert apart.abs().mean() < 0.25  # a decibel
-    jumps = near.diff(dim=2).abs().amax((1, 2))
-    assert (jumps <= 1.5 * same.diff(dim=2).abs().amax((1, 2)) + 0.01).all()
+    assert len(parts) > 2
+    assert decibels(torch.cat(parts, 1) - whole) < decibels(whole) - 60
