@@ -25,31 +25,26 @@ from sound_from_sound import FIGURES, RATE, SNRS, averaged, clips, damaged, work
 import mmdiff
 from mmdiff.audio import Sound, convert, sound, transforms
 from mmdiff.diffusion import Diffusion
-from mmdiff.nn import MDCT, STFT, Gated, Residual, UNet
+from mmdiff.nn import MDCT, Gated, Residual, UNet
 from mmdiff.recipe import Recipe
 
 RUNS = Path("runs/choices")
 
 
-def alone_in_time(data: Any) -> dict[str, Any]:
+def alone_in_time(usual: Diffusion) -> dict[str, Any]:
     """A network along time alone, of twice the weights, on coefficients of an MDCT."""
     codec = Residual(MDCT(256))
-    told = {name: kind.inside(codec.inner) for name, kind in data.conditions.items()}
+    told = {name: kind.inside(codec.inner) for name, kind in usual.conditions.items()}
     torch.manual_seed(0)
     network = UNet(1, 256, 3 * 256, (128, 144, 176), conditions=told, local=True)
     return {"codec": codec, "backbone": Gated(network, ["source"])}
 
 
-def from_noise(data: Any) -> dict[str, Any]:
-    hop = round(transforms.BLOCK * RATE)
-    return {"codec": STFT(2 * hop, hop)}
-
-
 CHANGES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "as it is": lambda data: {},
-    "flow on Linear": lambda data: {"prediction": "flow", "schedule": mmdiff.Linear()},
-    "the sound, not the residual": from_noise,
-    "faint noise counts less": lambda data: {"weighting": "uniform"},
+    "as it is": lambda usual: {},
+    "flow on Linear": lambda usual: {"prediction": "flow", "schedule": mmdiff.Linear()},
+    "the sound, not the residual": lambda usual: {"codec": usual.codec.inner},
+    "faint noise counts less": lambda usual: {"weighting": "uniform"},
     "over time alone": alone_in_time,
 }
 
@@ -57,7 +52,7 @@ CHANGES: dict[str, Callable[[Any], dict[str, Any]]] = {
 def changed(data: Any, change: str, steps: int) -> Recipe:
     recipe = transforms.enhance(data)
     usual: Any = recipe.model
-    model = Diffusion(**{**usual.config, **CHANGES[change](data)})
+    model = Diffusion(**{**usual.config, **CHANGES[change](usual)})
     return replace(recipe, model=model, steps=steps, samples=0)
 
 

@@ -273,8 +273,7 @@ class Diffusion(Objective):
         target = pred.from_x0_eps(self.prediction, x0, noise, alpha, sigma)
         wide = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         error = (output.to(wide) - target.to(wide)).square().flatten(1).mean(1)
-        power = x0.to(wide).square().flatten(1).mean(1)
-        return pred.loss_weight(self.weighting, self.prediction, *levels, power).to(wide) * error
+        return pred.loss_weight(self.weighting, self.prediction, *levels, x0).to(wide) * error
 
     def denoise(self, x_t: Tensor, t: Tensor, **conditions: Any) -> Denoised:
         """Estimates of x0 and eps from `x_t` [B, C, *spatial] at `t` [B], in the dtype of `x_t`.

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 Prediction = Literal["eps", "x0", "v", "flow"]
@@ -80,17 +81,17 @@ def loss_weight(
     prediction: Prediction,
     alpha: Tensor,
     sigma: Tensor,
-    power: Tensor | float = 1.0,
+    x0: Tensor,
 ) -> Tensor:
     """The weight of a sample's mean squared error, in the units of what the network predicts.
 
-    `power` is the mean square of the sample's x0.
+    alpha, sigma [B] and x0 [B, ...] -> [B].
 
     "uniform" weighs the network's own output evenly: DDPM's L_simple, when that is eps. "min_snr"
     weighs the error of x0 by min(SNR, 5), whatever is predicted (Hang et al. 2023). "v" weighs the
     error of v evenly, whatever is predicted: Li & He 2025 train so a transformer that predicts x0.
-    "relative" weighs the output evenly, but by 1.05 / (power + 0.05): where samples differ much in
-    level, as what is to be taken out of recordings does, the faint ones count like the loud.
+    "relative" weighs the output evenly, but by 1.05 / (mean x0^2 + 0.05): where samples differ much
+    in level, as what is to be taken out of recordings does, the faint ones count like the loud.
 
     The error of x0 is (sigma / d)^2 times that of the output, with d / sigma = b alpha / sigma - a
     and SNR = (alpha / sigma)^2; that of v is its own (d / sigma)^2 times that of x0.
@@ -99,6 +100,8 @@ def loss_weight(
     if weighting == "uniform":
         return ratio.new_ones(ratio.shape)
     if weighting == "relative":
+        wide = x0.to(torch.promote_types(x0.dtype, torch.float32))
+        power = wide.square().flatten(1).mean(1)
         return ratio.new_ones(ratio.shape) * ((1 + _FAINT) / (power + _FAINT))
 
     def of_x0(name: Prediction) -> Tensor:

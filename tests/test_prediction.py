@@ -117,25 +117,25 @@ def test_loss_identities(schedule: Schedule, t: float) -> None:
     if not isinstance(schedule, Linear):
         torch.testing.assert_close(mse["v"], (snr + 1) * mse["x0"], rtol=1e-12, atol=0)
     for name in NAMES:
-        weighted = pred.loss_weight("min_snr", name, alpha, sigma) * mse[name]
+        weighted = pred.loss_weight("min_snr", name, alpha, sigma, x0) * mse[name]
         torch.testing.assert_close(weighted, snr.clamp(max=5) * mse["x0"], rtol=1e-12, atol=0)
-        weighted = pred.loss_weight("v", name, alpha, sigma) * mse[name]
+        weighted = pred.loss_weight("v", name, alpha, sigma, x0) * mse[name]
         torch.testing.assert_close(weighted, mse["v"], rtol=1e-12, atol=0)
 
 
 def test_faint_signals_count_like_loud_ones() -> None:
     """Of an error in proportion to x0, loud or faint: the weighted square is nearly the same."""
     alpha, sigma = Linear()(torch.tensor([0.3, 0.3]))
-    power = torch.tensor([100.0, 1.0])
-    weight = pred.loss_weight("relative", "v", alpha, sigma, power)
-    torch.testing.assert_close(weight * power, torch.ones(2), atol=0.06, rtol=0)
+    x0 = torch.tensor([10.0, 1.0])[:, None].expand(2, 7)
+    weight = pred.loss_weight("relative", "v", alpha, sigma, x0)
+    torch.testing.assert_close(weight * x0[:, 0].square(), torch.ones(2), atol=0.06, rtol=0)
 
 
 @each_prediction
 @pytest.mark.parametrize("weighting", ["uniform", "min_snr", "v", "relative"])
 def test_weights_are_finite_at_both_ends(name: Prediction, weighting: Weighting) -> None:
     t = torch.tensor([0.0, 1e-30, 0.5, 1.0])
-    weight = pred.loss_weight(weighting, name, *Linear()(t))
+    weight = pred.loss_weight(weighting, name, *Linear()(t), torch.zeros(4, 3))
     if weighting in ("min_snr", "v") and name == "eps":
         weight = weight[:-1]  # where alpha is 0, eps is refused
     assert weight.isfinite().all()

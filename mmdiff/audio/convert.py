@@ -30,6 +30,7 @@ from mmdiff.audio.windows import Window, cut, factor, grid, mirrored, noise_at, 
 from mmdiff.checkpoints import load
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
+from mmdiff.nn import Magnitudes
 from mmdiff.sampling import Sampling, sample
 
 LEVEL = ratio(sum(LEVELS) / 2)
@@ -167,7 +168,7 @@ def stream(
     Other arguments are those of `enhance`; a window is as long as so many of its `margins`.
     """
     model = load_for(task, model)
-    if hasattr(model.codec, "rounds"):
+    if isinstance(model.codec, Magnitudes):
         # A search for phases makes a million times as much of what rounding leaves: windows would
         # not agree.
         model = deepcopy(model).double()

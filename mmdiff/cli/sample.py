@@ -42,7 +42,7 @@ def sample(
             min=1,
             max=1_000_000,
             help="How many samples.",
-            show_default="64 pictures, or a sound or video of each class",
+            show_default="64 pictures, 10 pairs, or a sound or video of each class",
         ),
     ] = None,
     seconds: Annotated[

@@ -25,7 +25,7 @@ class Together(Modality):
     writes = (".png", ".mp4")
     options = ()
     batch = 50
-    count = None
+    count = 10
     frames = 12
     shown = 256
 

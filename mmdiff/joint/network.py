@@ -180,6 +180,11 @@ class View(nn.Module):
         self.parts, self.name, self.given = parts, name, tuple(given)
         others = {other: Given(parts.packing.shapes[other]) for other in given}
         self.conditions: dict[str, Condition] = {**parts.conditions, **others}
+        home = next(parts.parameters(), torch.empty(0)).device
+        first = torch.zeros(1, dtype=torch.int64, device=home)
+        for other, shape in parts.packing.shapes.items():
+            # The same for all samples and calls, so that it tells nothing about any.
+            self.register_buffer(f"noise_{other}", noise.normal(0, first, 0, shape), False)
 
     def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
         """x [B, C, *spatial] at t [B] -> what the part's network says, in its own terms."""
@@ -189,18 +194,13 @@ class View(nn.Module):
             if name == self.name:
                 states[name], times[name] = x, t
                 continue
-            noise = self._noise(name, x)
-            states[name], times[name] = noise * expand(of.schedule(one)[1], noise), one
+            z = getattr(self, f"noise_{name}").to(x)
+            z = z.expand(len(x), *z.shape[1:])
+            states[name], times[name] = z * expand(of.schedule(one)[1], z), one
             if name in told:
                 value = told.pop(name).to(x)
                 hidden = value.flatten(1).isnan().any(1)
-                known = of.add_noise(value.nan_to_num(), near, noise).to(x)
+                known = of.add_noise(value.nan_to_num(), near, z).to(x)
                 states[name] = torch.where(expand(hidden, value), states[name], known)
                 times[name] = torch.where(hidden, one, near)
         return self.parts.outputs(states, times, told)[self.name]
-
-    def _noise(self, name: str, x: Tensor) -> Tensor:
-        """The same for all samples and calls, so that it tells nothing about any."""
-        shape = self.parts.packing.shapes[name]
-        first = torch.zeros(1, dtype=torch.int64, device=x.device)
-        return noise.normal(0, first, 0, shape).to(x).expand(len(x), *shape)

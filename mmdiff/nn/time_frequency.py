@@ -31,7 +31,6 @@ class TimeFrequency(nn.Module):
         bins: of its spectrum, see `STFT`; what is left of them by groups comes out as 0.
         outputs: so many times the channels of x are returned.
         channels: width of each level.
-        blocks: residual blocks of each.
         group: neighbouring bins that share a position; each position has learned channels that say
             how high it is.
     """
@@ -42,7 +41,6 @@ class TimeFrequency(nn.Module):
         bins: int,
         outputs: int = 1,
         channels: Sequence[int] = (64, 96, 128),
-        blocks: int = 1,
         group: int = 8,
     ) -> None:
         super().__init__()
@@ -50,13 +48,13 @@ class TimeFrequency(nn.Module):
             raise ValueError(f"a group has 1 .. {bins} bins, not {group}.")
         self.config: dict[str, Any] = {
             "signals": signals, "bins": bins, "outputs": outputs, "channels": list(channels),
-            "blocks": blocks, "group": group,
+            "group": group,
         }  # fmt: skip
         self.bins, self.group, self.rows = bins, group, bins // group
         self.conditions: Mapping[str, Condition] = {"source": Signal(signals * 2 * bins)}
         seen = signals * (2 + 2 + 2 + 1) * group + _PLACES  # see `forward`
         made = outputs * signals * 2 * group
-        self.network = UNet(2, seen, made, channels, blocks, local=True)
+        self.network = UNet(2, seen, made, channels, 1, local=True)
         self.places = nn.Parameter(torch.randn(_PLACES, self.rows, 1) / 3)
 
     def forward(self, x: Tensor, t: Tensor, source: Tensor | None = None) -> Tensor:
