@@ -4,11 +4,11 @@
 
 It writes WAV files of 16 kHz, mono and 16 bits:
 
-    data/voices/train/{en,fr,hibari}/*.wav    English; French; a synthetic English voice
-    data/voices/test/{en,es,it,ru}/*.wav      other English sentences; voices in other languages
-    data/transcripts.csv                      what the English test clips say
-    data/noises/train/*.wav                   ambience, vinyl, loops, percussion, babble
-    data/noises/test/*.wav                    others of these, key strokes, coloured noise
+    data/voices/train/{en,fr,nsh,hibari}/*.wav    English, French, Russian; a synthetic one
+    data/voices/test/{en,es,it,ru}/*.wav          other English sentences; other voices
+    data/transcripts.csv                          what the English test clips say
+    data/noises/train/*.wav                       ambience, weather, loops, percussion, babble
+    data/noises/test/*.wav                        others of these, key strokes, coloured noise
 
 No voice of the tests is heard in training, but for two: of `en` the sentences differ, and `es` is
 the same person in another language.
@@ -68,8 +68,12 @@ def main(packages: Path, out: Path = Path("data")) -> None:
             split = "test" if language in ("it", "ru") else "train"
             heard = [x for name, x in clips.items() if split == "test" or name not in tests]
             write(out / f"noises/{split}/babble_{language}.wav", babble(heard))
+    for path in sorted((packages / "festvox-ru").rglob("*.wav")):
+        write(out / "voices/train/nsh" / path.name, read(path))
     for name, x in noises(packages / "sonic-pi-samples", packages / "bucklespring-data"):
         write(out / "noises" / f"{name}.wav", x)
+    for name, x in scenes(packages / "megaglest-data"):
+        write(out / "noises/train" / f"{name}.wav", x)
     for name, x in synthetic(packages / "hibari-tts", texts):
         write(out / "voices/train/hibari" / f"{name}.wav", x)
 
@@ -140,6 +144,15 @@ def noises(samples: Path, keys: Path) -> Iterator[tuple[str, Tensor]]:
     yield "test/typing", one_after_another(strokes[FIRST:], 60)
     for name, slope in COLOURS.items():
         yield f"test/{name}", coloured(slope, 30)
+
+
+def scenes(package: Path) -> Iterator[tuple[str, Tensor]]:
+    """What is heard out of doors [1, L], rain, wind, birds, insects, by the place and a name."""
+    seen = set[bytes]()
+    for path in sorted(package.rglob("tilesets/*/sounds/*")):
+        if path.stat().st_size > 50_000 and path.read_bytes() not in seen:  # places share files
+            seen.add(path.read_bytes())
+            yield f"{path.parent.parent.name}_{path.stem}", read(path)
 
 
 def one_after_another(clips: Sequence[Tensor], seconds: int) -> Tensor:

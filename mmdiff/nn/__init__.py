@@ -9,6 +9,7 @@ from mmdiff.nn.learned import LearnedConv
 from mmdiff.nn.magnitudes import Magnitudes
 from mmdiff.nn.mdct import MDCT
 from mmdiff.nn.residual import Residual
+from mmdiff.nn.shared import Ends, SharedTrunk
 from mmdiff.nn.stft import STFT
 from mmdiff.nn.time_frequency import TimeFrequency
 from mmdiff.nn.transformer import Transformer
@@ -19,6 +20,7 @@ __all__ = [
     "MDCT",
     "STFT",
     "Bridge",
+    "Ends",
     "FrontEnd",
     "Gated",
     "LearnedConv",
@@ -26,6 +28,7 @@ __all__ = [
     "Patch",
     "Raw",
     "Residual",
+    "SharedTrunk",
     "TimeFrequency",
     "Transformer",
     "UNet",

@@ -68,16 +68,9 @@ class Bridge(nn.Module):
         ends: Mapping[str, Any] = dict(self.ends.items())
         tokens = [ends[n].tokens(half.h, t[n]) for n, half in halves.items()]
         sizes = [part.shape[1] for part in tokens]
-        # [B, n]: who is there; [n, n]: who is someone else
-        there = torch.stack([t[n] < 1 for n in halves], dim=1)
-        if apart is not None:
-            there = there & ~apart[:, None]
-        others = ~torch.eye(len(halves), dtype=torch.bool, device=there.device)
-        owner = torch.cat([torch.full((n,), k, device=there.device) for k, n in enumerate(sizes)])
-        unseen = (others & ~there[:, None])[:, owner][:, :, owner]  # [B, N, N]
+        accompanied, unseen, _ = company([t[n] for n in halves], sizes, apart)
         mask = unseen.repeat_interleave(self.body.layers[0].self_attn.num_heads, dim=0)
         seen = self.body(torch.cat(tokens, dim=1), mask=mask).split(sizes, dim=1)
-        accompanied = (others & there[:, None]).any(2)  # [B, n]
         return {
             n: network.decode(ends[n].changed(halves[n], seen[k], accompanied[:, k]))
             for k, (n, network) in enumerate(networks.items())
@@ -114,6 +107,26 @@ class End(nn.Module):
             h=h + step * where.reshape(-1, *(1,) * (h.ndim - 1)),
             embedding=encoded.embedding + vector * where[:, None],
         )
+
+
+def company(
+    t: Sequence[Tensor], sizes: Sequence[int], apart: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Who sees whom of modalities at the times `t` [B] that have so many tokens each.
+
+    None sees one that is absent, at t = 1, nor in the samples `apart` (bool [B]) any other.
+
+    Returns:
+        whether each sees any other, bool [B, n]; what tokens do not see, bool [B, N, N]; whose
+        they are, int64 [N].
+    """
+    there = torch.stack([one < 1 for one in t], dim=1)
+    if apart is not None:
+        there = there & ~apart[:, None]
+    others = ~torch.eye(len(sizes), dtype=torch.bool, device=there.device)
+    owner = torch.cat([torch.full((n,), k, device=there.device) for k, n in enumerate(sizes)])
+    unseen = (others & ~there[:, None])[:, owner][:, :, owner]
+    return (others & there[:, None]).any(2), unseen, owner
 
 
 def places(sides: Sequence[int], like: Tensor) -> Tensor:

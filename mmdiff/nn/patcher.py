@@ -69,15 +69,15 @@ class Patcher(nn.Module):
 
         Those beyond the first that such signals have are left out.
         """
-        grid = self._grid(sides)
+        grid = self.grid(sides)
         patches = self.leave(tokens[:, : math.prod(grid)])
         y = from_patches(rearrange(patches, "b n c -> b c n").unflatten(2, grid), self.patch)
         for axis, side in enumerate(sides, start=2):
             y = y.narrow(axis, 0, side)
         return y
 
-    def _grid(self, sides: Sequence[int]) -> tuple[int, ...]:
-        """How many patches there are along each axis."""
+    def grid(self, sides: Sequence[int]) -> tuple[int, ...]:
+        """How many patches there are along each axis of a signal of `sides`."""
         return tuple(-(-side // size) for side, size in zip(sides, self.patch, strict=True))
 
     def _cut(self, x: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Patcher(nn.Module):
         centres = [
             (torch.arange(count, dtype=dtype, device=x.device) + 0.5) * (size * step)
             for count, size, step in zip(
-                self._grid(x.shape[2:]), self.patch, self.spacing, strict=True
+                self.grid(x.shape[2:]), self.patch, self.spacing, strict=True
             )
         ]
         return torch.stack(torch.meshgrid(*centres, indexing="ij"), dim=-1).flatten(0, -2)

@@ -108,14 +108,16 @@ class Trunk(nn.Module):
             tokens: of all modalities, one after the other.
             places: their coordinates [B, N, axes], or [1, N, axes]; NaN where one has none.
             embedding: [B, S, features], such as each modality's own time.
-            exist: bool [B, N]; the others fill a batch up, and nothing attends to them. All if
-                None.
+            exist: bool [B, N]; the others fill a batch up, and nothing attends to them. Or
+                [B, N, N], the tokens that each attends to. All if None.
             follows: int64 [N], the embedding that each token follows; the only one if None.
         """
         # Sums over many blocks keep float32 under autocast.
         x = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
         angles = self.rotary.angles(places)
-        mask = None if exist is None else exist[:, None, None]
+        mask = exist
+        if mask is not None:
+            mask = mask[:, None] if mask.ndim == 3 else mask[:, None, None]
         for block in self.blocks:
             x = block(x, angles, mask, embedding, follows)
         scale, shift = self.modulation(embedding, follows)
