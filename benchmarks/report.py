@@ -24,7 +24,9 @@ from report_restoration import restoration
 from rows import RESULTS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = tuple(DOCS / f"{name}.md" for name in ("measured", "frontends", "sound_from_sound"))
+PAGES = tuple(
+    DOCS / f"{name}.md" for name in ("measured", "frontends", "joint", "sound_from_sound")
+)
 PLACE = re.compile(r"(<!-- table: ([^>]+) -->\n).*?(<!-- end -->)", re.S)
 NUMBER = re.compile(r"[-<> ]*\d")
 ABOUT = ["machine", "threads", "versions"]  # the columns that say what it was measured on
@@ -168,11 +170,23 @@ TABLES: dict[str, tuple[str, str, Make]] = {
     "conversions by calls": (
         "sound_from_sound_calls", "", pairs(["task", "calls"], **SPEED),
     ),
+    "sound choices": ("sound_choices", "", each({
+        "the recipe": "{change}", "parameters": "{parameters:,}", "calls": "{calls}",
+        "SI-SDR, dB": spread("si_sdr_more", "+.1f"), "PESQ": spread("pesq_more", "+.2f"),
+        "ESTOI": spread("estoi_more", "+.3f"), "DNSMOS": spread("dnsmos_more", "+.2f"),
+    })),
     "sound wide": ("sound_wide", "", each({
         "task": "{task}", "parameters": "{parameters:,}", "s a step": "{step_seconds:.1f}",
         "MiB": "{step_mib:,.0f}", "used": "{used:.1f}",
     })),
     "restoration": ("restoration", "", restoration),
+    "joint ways": ("joint_ways", "", each({
+        "way": "{way}", "trained": "{trained:,}", "minutes": "{minutes:.0f}", "steps": "{steps:,}",
+        "pairs agree": "{agree:.1%}", "picture to sound": "{sound_from_picture:.1%}",
+        "sound to picture": "{picture_from_sound:.1%}",
+        "Fréchet of pictures (floor)": "{picture_frechet:.1f} ({picture_floor:.1f})",
+        "of sounds (floor)": "{sound_frechet:.1f} ({sound_floor:.1f})",
+    })),
     "gpu": ("gpu", "", each({
         "batch": "{batch}", "network": "{variant}", "precision": "{precision}",
         "images/s": "{images_per_second:.0f}", "times the first": "{times_faster:.2f}",

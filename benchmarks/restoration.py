@@ -38,7 +38,7 @@ from mmdiff.metrics.judge import load_judge, run_judge
 from mmdiff.metrics.speech_judge import load_speech_judge
 from mmdiff.posterior import Posterior, clipped
 from mmdiff.restore import Filter, Linear, Mask, Room, gaussian, lowpass, tasks, usual
-from mmdiff.restore.drawing import LOOSE, around, draw
+from mmdiff.restore.drawing import HOLES, LOOSE, around, draw
 from mmdiff.steering import Known, Steering
 
 DRAWS, MEAN = 16, 4
@@ -139,11 +139,11 @@ def answers(
     if task.level is not None:
         top = y.abs() >= task.level
         steer: list[Steering] = [clipped(y, task.level, LOOSE, rounds=1), Known(y, ~top)]
-        x = draw(model, shape, steer, sampling=sampling, **how)
+        x = draw(model, shape, steer, sampling=sampling, begins=HOLES, **how)
         x = torch.where(top, y.sign() * torch.maximum(x * y.sign(), y.abs()), x)
     elif task.hidden is not None:
         steer = [around(y, ~task.hidden), Known(y, ~task.hidden)]
-        x = draw(model, shape, steer, sampling=sampling, **how)
+        x = draw(model, shape, steer, sampling=sampling, begins=HOLES, **how)
     elif isinstance(task.physics, Mask):
         t, alpha, sampling = tasks.noisy(model, task.sigma, sampling)
         x = draw(model, shape, start=t, noise=alpha * y, sampling=sampling, **how)

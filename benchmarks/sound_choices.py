@@ -1,6 +1,6 @@
 """What an enhancer owes to each choice in its recipe.
 
-    python benchmarks/sound_choices.py data/voices data/noises      # three quarters of an hour
+    python benchmarks/sound_choices.py data/voices data/noises      # twenty minutes of a core
 
 recipes/voices.py writes the folders. The recipe of `mmdiff train --task enhance`, and the same with
 one thing changed, are trained for as many steps of the same batches. Then each cleans clips of
@@ -57,7 +57,7 @@ def changed(data: Any, change: str, steps: int) -> Recipe:
 
 
 def main() -> None:
-    made = parser(__doc__, steps=1000, count=20, calls=(1, 8), changes=list(CHANGES), runs=RUNS)
+    made = parser(__doc__, steps=400, count=16, calls=(1, 8), changes=list(CHANGES), runs=RUNS)
     made.add_argument("voices", type=Path, help="a folder with folders train and test")
     made.add_argument("noises", type=Path, help="likewise")
     args = parse(made, steps=2, count=2, calls=(1,), changes=list(CHANGES)[1:3])

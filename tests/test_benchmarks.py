@@ -129,6 +129,12 @@ def test_backbones(tmp_path: Path, data_dir: Path) -> None:
     assert [row["shape"] for row in found["backbones_cost"]] == ["1x28x28"] * 2
 
 
+def test_joint_ways(tmp_path: Path, data_dir: Path) -> None:
+    trained, fresh = quick(tmp_path, "joint_ways.py", f"--data-dir={data_dir}")["joint_ways"]
+    assert fresh["way"] == "one transformer"
+    assert int(trained["trained"]) < int(fresh["trained"])
+
+
 def test_reliability(tmp_path: Path, data_dir: Path) -> None:
     found = quick(tmp_path, "reliability.py", f"--data-dir={data_dir}")
     assert len(found["reliability_kills"]) == 1

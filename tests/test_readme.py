@@ -56,7 +56,7 @@ def pictures(folder: str) -> None:
 
 def test_every_block_is_run_here() -> None:
     found = [len(page) for page in (README, PYTHON, RESTORE, SOUND, JOINT)]
-    assert found == [3, 5, 2, 3, 1]
+    assert found == [3, 5, 2, 3, 2]
     assert len((ROOT / "README.md").read_text().split()) <= 900
 
 
@@ -143,6 +143,15 @@ def test_sound_from_sound() -> None:
 
 
 def test_seen_and_heard() -> None:
-    scope = run(JOINT[0], {"(25)": "(2)", "(50)": "(2)"})
+    scope = run(JOINT[0], {"duet.info.sampling": 'mmdiff.Sampling("ddim", 2)', "(50)": "(2)"})
     assert scope["words"].shape == (4, 1, 5120)
     assert Path("pairs.mp4").stat().st_size > 1000
+
+
+def test_one_transformer_over_several() -> None:
+    scope = run(JOINT[1])
+    x = {"film": torch.randn(2, 1, 8, 12, 12), "sound": torch.randn(2, 1, 320)}
+    networks = {name: scope[name] for name in x}
+    told: dict[str, Any] = {name: {} for name in x}
+    found = scope["trunk"](networks, x, dict.fromkeys(x, torch.rand(2)), told)
+    assert {name: y.shape for name, y in found.items()} == {name: y.shape for name, y in x.items()}

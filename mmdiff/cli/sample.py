@@ -116,6 +116,7 @@ def sample(
     from mmdiff.cli.wanted import choose_samples
     from mmdiff.cli.writers import Writer
     from mmdiff.errors import UserError
+    from mmdiff.joint import Joint, in_turn
     from mmdiff.notes import generated
     from mmdiff.restore.tasks import noised
     from mmdiff.sampling import in_parts
@@ -153,7 +154,8 @@ def sample(
     if vary is not None and varied is not None:
         how |= {"noise": noised(model, varied, wanted.count, strength, seed), "start": strength}
         note |= {"Variation of": vary.name, "Strength": f"{strength:g}"}
-    steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0)))
+    turns = model.turns if isinstance(model, Joint) and vary is None else ()
+    steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0))) * (len(turns) or 1)
     writer = Writer(destination, modality, shape, wanted, note, steps, overwrite)
     size = batch or modality.batch
     with tqdm(total=-(-wanted.count // size) * steps, unit="step", disable=None) as bar:
@@ -163,7 +165,14 @@ def sample(
                 writer.state(i, model.decode(x, shape[1:]))
             bar.update()
 
-        for x in in_parts(model, (wanted.count, *shape), batch=size, on_step=on_step, **how):
+        rest: dict[str, Any] = {"batch": size, "on_step": on_step}
+        classes: Any = wanted.values
+        drawn = (
+            in_turn(model, wanted.count, sampling, seed, **rest, **classes)
+            if isinstance(model, Joint) and turns
+            else in_parts(model, (wanted.count, *shape), **rest, **how)
+        )
+        for x in drawn:
             writer.batch(x)
     writer.finish()
     print(f"wrote {destination.path}")

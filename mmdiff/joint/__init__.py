@@ -5,5 +5,6 @@ from mmdiff.joint.model import Joint, Shares
 from mmdiff.joint.network import Bundled, Given
 from mmdiff.joint.packing import Packing
 from mmdiff.joint.pairs import Pairs
+from mmdiff.joint.turns import in_turn
 
-__all__ = ["Bundled", "Given", "Joint", "Packing", "Pairs", "Shares", "Together"]
+__all__ = ["Bundled", "Given", "Joint", "Packing", "Pairs", "Shares", "Together", "in_turn"]

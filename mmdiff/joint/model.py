@@ -77,9 +77,11 @@ class Joint(Diffusion):
             the other may have; but all that no label tells of x0 is no longer noise to learning.
         given_at: the time, from 0 on, of parts that are given: a network that takes noise away
             knows more of a signal with a little of it than of a clean one.
+        turns: the names of all parts in the order in which they are best drawn, see `in_turn`;
+            if empty, all at once.
 
     Raises:
-        ValueError: parts that do not fit together, see `Parts`.
+        ValueError: parts that do not fit together, see `Parts`; turns of other parts.
     """
 
     backbone: Parts
@@ -95,12 +97,15 @@ class Joint(Diffusion):
         infos: Mapping[str, Info] | None = None,
         taught: bool = False,
         given_at: float = 0.0,
+        turns: Sequence[str] = (),
     ) -> None:
+        if turns and sorted(turns) != sorted(parts):
+            raise ValueError(f"turns must be all of {', '.join(parts)}, not {', '.join(turns)}.")
         schedule = schedule or Trigonometric()
         network = Parts(parts, bridge, schedule, infos, given_at)
         super().__init__(network, schedule, "x0", hide=hide)
         self.shares = shares or Shares()
-        self.taught = taught
+        self.taught, self.turns = taught, tuple(turns)
         self.parts, self.packing = self.backbone.models, self.backbone.packing
         for name in self.parts:
             self.register_buffer(f"alone_{name}", torch.ones(LEVELS))
@@ -117,6 +122,7 @@ class Joint(Diffusion):
             "infos": {name: self.backbone.infos[name] for name in self.backbone.own},
             "taught": self.taught,
             "given_at": self.backbone.given_at,
+            "turns": list(self.turns),
         }
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mmdiff.audio.datasets import open_sounds
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import open_images
-from mmdiff.joint import Joint
+from mmdiff.joint import Joint, in_turn
 from mmdiff.metrics.batches import Batch, take
 from mmdiff.metrics.images import ImageReport, evaluate_images
 from mmdiff.metrics.judge import DigitJudge, accuracy, load_judge, run_judge
@@ -91,8 +91,8 @@ def evaluate_duet(
 ) -> JointReport:
     """Draw `count` pairs, and as many of each part from test items of the other; told no label.
 
-    Pairs are drawn as `sampling` says; one part from the other as its own model is best sampled
-    from, but guided as `sampling` says.
+    Pairs are drawn as `sampling` says, in turn if the model has turns; one part from the other as
+    its own model is best sampled from, but guided as `sampling` says.
 
     Raises:
         UserError: a model that does not make pictures and sounds of digits; data that are missing.
@@ -113,12 +113,18 @@ def evaluate_duet(
         )
     )
 
-    def draw(of: Diffusion, shape: Sequence[int], **how: Any) -> Tensor:
-        parts = in_parts(of, (count, *shape), batch=batch, **how)
+    def joined(parts: Iterator[Tensor]) -> Tensor:
         total = -(-count // batch)
         return torch.cat(list(tqdm(parts, total=total, disable=not progress))).float().cpu()
 
-    pairs = model.packing.unpack(draw(model, model.packing.shape, **sampling.arguments(seed)))
+    def draw(of: Diffusion, shape: Sequence[int], **how: Any) -> Tensor:
+        return joined(in_parts(of, (count, *shape), batch=batch, **how))
+
+    pairs = model.packing.unpack(
+        joined(in_turn(model, count, sampling, seed, batch=batch))
+        if model.turns
+        else draw(model, model.packing.shape, **sampling.arguments(seed))
+    )
     read = {name: readers.digits(name, x).argmax(1) for name, x in pairs.items()}
 
     def from_other(name: str, given: str, test: Batch, unit: float) -> float:

@@ -27,6 +27,7 @@ from mmdiff.steering import Clip, Known, Steering
 # For what is known around a hole or a peak, which `Known` makes exact: this and one round draw as
 # well as less noise and more rounds do, and stay stable where a model never saw the like.
 LOOSE = 0.1
+HOLES = 2.0  # where `Passes` begin that draw what is missing
 _OVERLAP = 4  # one part in so many of a window is known from the one before
 
 
@@ -56,9 +57,10 @@ def draw(
     count: int = 1,
     seed: int = 0,
     sampling: Sampling | None = None,
+    begins: float = Passes.begins,
     **rest: Any,
 ) -> Tensor:
-    """`count` signals of `shape` by `sample`, in `Passes` where that is steered.
+    """`count` signals of `shape` by `sample`, in `Passes` that begin there where that is steered.
 
     Clipping comes last, for nothing steers what it has cut.
     Steerings may differ from sample to sample, as may conditions.
@@ -67,7 +69,7 @@ def draw(
     clip, spin = settings.pop("clip"), settings.pop("steer")
     steer = [_of_code(model, shape, s) if isinstance(s, Posterior) else s for s in steer]
     if steer and isinstance(settings["solver"], DPMpp2MSDE):
-        settings["solver"] = Passes(settings["solver"].steps)
+        settings["solver"] = Passes(settings["solver"].steps, begins)
     settings["steer"] = (*spin, *steer, *([Clip(*clip)] if clip and model.codec is None else []))
     return sample(model, (count, *shape), **settings, **rest)
 
@@ -104,7 +106,8 @@ def fill_holes(
         steer: list[Steering] = [posterior(part, known)]
         if model.codec is None:
             steer.append(Known(part, known))
-        drawn = draw(model, part.shape[1:], steer, count=count, first=turn * count, **how)
+        where: dict[str, Any] = {"count": count, "first": turn * count, "begins": HOLES}
+        drawn = draw(model, part.shape[1:], steer, **where, **how)
         part.copy_(torch.where(known, part, drawn))
         unknown.fill_(False)
     return x

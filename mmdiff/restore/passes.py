@@ -10,9 +10,7 @@ import torch
 from mmdiff.schedules import Schedule
 from mmdiff.solvers import LOG_SNR_RANGE, DPMpp2MSDE, Level, Plan
 
-# sigma / alpha at the end of a pass, and where the next begins: of data of unit variance, what they
-# show in the large is drawn between the two.
-_ENDS, _BEGINS = 0.5, 4.0
+_ENDS = 0.2  # sigma / alpha at the end of a pass that others follow
 _STEPS = 8  # of a pass
 
 
@@ -24,7 +22,14 @@ class Passes(DPMpp2MSDE):
     is drawn there may not go with what was measured. From a state that has both in it, noised
     again, better is drawn (RePaint: Lugmayr et al. 2022; restarts: Xu et al. 2023). Noising is
     exact and costs no call: the last row of a pass does both, and times rise there.
+
+    Attributes:
+        begins: sigma / alpha where all passes but the first begin. At 1, of data of unit variance,
+            what shows in the large stays, which suits what is measured everywhere; where something
+            is missing, that is to be drawn again too.
     """
+
+    begins: float = 1.0
 
     def plan(self, schedule: Schedule, start: float = 1.0) -> Plan:
         count = self.steps // _STEPS if start == 1 else 1
@@ -35,7 +40,7 @@ class Passes(DPMpp2MSDE):
         high, low = schedule.log_snr(ends).clamp(*LOG_SNR_RANGE).div(-2).exp().tolist()
         rows, times = [], [1.0]
         for index in range(count):
-            begins = _BEGINS if index else high
+            begins = self.begins if index else high
             steps = _STEPS if index else self.steps - _STEPS * (count - 1)
             last = index == count - 1
             levels = _levels(schedule, begins, low if last else _ENDS, steps - last)
@@ -46,7 +51,7 @@ class Passes(DPMpp2MSDE):
             drawn = list(self.rows(levels))
             times += [level.t for level in levels[1:]]
             if not last:
-                (again,) = _levels(schedule, _BEGINS, _BEGINS, 0)
+                (again,) = _levels(schedule, self.begins, self.begins, 0)
                 decay = again.alpha / levels[-1].alpha
                 variance = again.sigma**2 - (decay * levels[-1].sigma) ** 2
                 row = drawn[-1]

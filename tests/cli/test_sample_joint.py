@@ -65,6 +65,17 @@ def test_a_film_shows_each_picture_while_it_sounds(run: Callable[..., Any], mode
             assert abs(frame.astype(float) - wanted).mean() < 8
 
 
+def test_parts_are_drawn_in_turn(run: Callable[..., Any], model: Path) -> None:
+    both: Any = mmdiff.load(model)
+    mmdiff.save(model, Joint(**{**both.config, "turns": ["sound", "picture"]}), both.info)
+    assert run("sample", model, "-n", 2, "--out", "pairs/").code == 0
+    assert run("sample", model, "-n", 2, "--out", "pairs.gif").code == 0
+    x = mmdiff.sample(both.view("sound"), (2, 1, 800), mmdiff.DDIM(2))
+    wave, _ = soundfile.read("pairs/1.wav")
+    wanted = (x[1, 0] / 4).clamp(-1, 1).double()
+    torch.testing.assert_close(torch.from_numpy(wave), wanted, rtol=0, atol=2**-15)
+
+
 def test_one_is_drawn_from_a_file_of_the_other(run: Callable[..., Any], model: Path) -> None:
     assert run("sample", model, "--given", "grey.png", "--out", "grey.wav").code == 0
     wave, _ = soundfile.read("grey.wav")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import mmdiff
 from mmdiff import prediction as pred
 from mmdiff.conditions import Class
-from mmdiff.joint import Bundled, Joint, Packing, Shares
+from mmdiff.joint import Bundled, Joint, Packing, Shares, in_turn
 from mmdiff.joint.model import LEVELS
 from mmdiff.nn import Bridge, UNet
 from mmdiff.noise import Draws
@@ -81,12 +81,12 @@ def ideal(x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     return MEAN + (gain.mT @ torch.linalg.solve(seen, x - alpha * MEAN)[..., None])[..., 0]
 
 
-def joint(name: str) -> Joint:
+def joint(name: str, turns: Sequence[str] = ()) -> Joint:
     parts = {}
     for (part, shape), (schedule, prediction) in zip(SHAPES.items(), PAIRS[name], strict=True):
         parts[part] = mmdiff.Diffusion(nn.Identity(), schedule, prediction)
         parts[part].info = mmdiff.Info(shape)
-    return Joint(parts, Ideal(parts))
+    return Joint(parts, Ideal(parts), turns=turns)
 
 
 def draw(model: mmdiff.Diffusion, size: int, **told: Any) -> Tensor:
@@ -112,6 +112,56 @@ def test_a_packed_state_is_denoised_exactly(name: str) -> None:
 @each
 def test_together_they_have_the_joint_law(name: str) -> None:
     assert_law(draw(joint(name), 5), MEAN, COVARIANCE)
+
+
+@each
+@pytest.mark.parametrize("turns", [("a", "b"), ("b", "a")])
+def test_in_turn_they_have_the_joint_law(name: str, turns: tuple[str, str]) -> None:
+    (x,) = in_turn(joint(name, turns), NUMBER, mmdiff.Sampling("heun", 50), batch=NUMBER)
+    assert_law(x[:, 0].double(), MEAN, COVARIANCE)
+
+
+def test_turns_are_seen_as_they_come() -> None:
+    model, seen = joint("alike", ("b", "a")), list[tuple[int, Tensor]]()
+    how = mmdiff.Sampling("ddim", 3)
+    whole = torch.cat(list(in_turn(
+        model, 5, how, 7, batch=2, on_step=lambda i, t, x, x0: seen.append((i, x))
+    )))  # fmt: skip
+    assert [i for i, _ in seen] == [0, 1, 2, 3, 4, 5] * 3
+    assert not seen[2][1][..., A].any()
+    assert torch.equal(seen[2][1][..., B], whole[:2, :, B])
+    assert torch.equal(seen[5][1], whole[:2])
+    (again,) = in_turn(model, 5, how, 7, batch=5)
+    torch.testing.assert_close(again, whole)
+
+
+def test_the_first_turn_is_told_classes_and_the_next_only_what_was_drawn() -> None:
+    """Each a number of its class; the other part must name the number that it sees."""
+
+    class Namer(nn.Module):
+        def forward(self, networks: Any, x: Any, t: Any, told: Any, apart: Any = None) -> Any:
+            assert t["a"].any() or "label" not in told["b"]  # which sees a, at t = 0
+            said = told["a"].get("label", -torch.ones(len(t["a"])))
+            heard = torch.where(t["a"] < 1, x["a"][:, 0, 0].round(), -1.0)
+            return {n: v[:, None, None].expand_as(x[n]).float()
+                    for n, v in (("a", said), ("b", heard))}  # fmt: skip
+
+    parts = {}
+    for part, shape in SHAPES.items():
+        network = nn.Identity()
+        network.conditions = {"label": Class(4)}  # type: ignore[assignment]
+        parts[part] = mmdiff.Diffusion(network, mmdiff.Trigonometric(), "x0")
+        parts[part].info = mmdiff.Info(shape)
+    model = Joint(parts, Namer(), turns=["a", "b"])
+    x = torch.cat(list(in_turn(model, 6, mmdiff.Sampling("ddim", 2), batch=4)))
+    assert x[:, 0].tolist() == [[float(k % 4)] * 5 for k in range(6)]
+    (x,) = in_turn(model, 2, mmdiff.Sampling("ddim", 2), batch=4, label=3)
+    assert x.eq(3).all()
+
+
+def test_turns_of_others_are_refused() -> None:
+    with pytest.raises(ValueError, match="turns must be all of a, b, not a"):
+        joint("alike", ["a"])
 
 
 @each

@@ -26,10 +26,11 @@ def test_costs_no_more_calls(schedule: Schedule, steps: int, passes: int) -> Non
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-def test_draws_normal_data_as_they_are(schedule: Schedule) -> None:
+@pytest.mark.parametrize("begins", [1.0, 2.0])
+def test_draws_normal_data_as_they_are(schedule: Schedule, begins: float) -> None:
     mean, deviation = 0.4, 0.7
     found = run(
-        Passes(50).plan(schedule),
+        Passes(50, begins).plan(schedule),
         lambda x, at: (
             mean
             + (x - at.alpha * mean)
