@@ -83,7 +83,7 @@ def make(data: Any, held_out: Any, device: str, way: str, steps: int, out: Path)
 def main() -> None:
     made = parser(__doc__, count=200, ways=list(WAYS), runs=RUNS)
     made.add_argument("--minutes", type=float, default=15, help="of training, for each")
-    args = parse(made, minutes=1e-3, count=20, ways=list(WAYS)[::2])
+    args = parse(made, minutes=1e-3, count=4, ways=list(WAYS)[::2])
     runs = (args.out / "runs" if args.quick else args.runs) / args.device
     rows = Rows(args.out / "joint_ways.csv", ("way", "planned_minutes", "device"))
     data, held_out = (
