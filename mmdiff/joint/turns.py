@@ -26,8 +26,9 @@ def in_turn(
     """Packed signals [B, 1, N], `batch` at a time, whose parts are drawn in the order of `turns`.
 
     The first part is drawn as its own model draws best, told classes, which take turns where they
-    are not given. Each other part is told nothing but all parts before it. That has the same law as
-    drawing all at once, and asks of the first part nothing that it has not learned.
+    are not given. Each other part is told nothing but all parts before it. Without guidance, and if
+    the data have as much of each class, that has the law of drawing all at once; and it asks of the
+    first part nothing that it has not learned.
 
     Args:
         model: one that has `turns`, in eval mode.
