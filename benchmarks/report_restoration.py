@@ -22,6 +22,7 @@ def restoration(frame: Frame) -> list[Cells]:
                 "task": task, "method": row["method"] + ", told" * row["told"],
                 "calls": str(row["calls"]), "items": str(row["items"]),
                 "one": f"{row['one']:.1f}", "mean of 4": f"{row['mean']:.1f}",
+                "of 400 calls": f"{row['equal']:.1f}",
                 "LSD": "" if pd.isna(row.get("lsd")) else f"{row['lsd']:.1f}",
                 "right": f"{row['right']:.1%}",
                 "within": "" if pd.isna(row["covered"]) else f"{row['covered']:.0%}",

@@ -9,7 +9,8 @@ CSV file is not measured again. Networks compute in bfloat16 with --precision bf
 
 The columns: `one` is the PSNR of pictures or SI-SDR of sounds, in dB, of one answer, on the missing
 part if there is one; `mean` that of the mean of four answers, of as many items as peers are asked
-for; `lsd` the log-spectral distance in dB of one answer; `right` what the judge reads right;
+for; `equal` that of the mean of all answers, 16 of ours and four of theirs, which are 400 calls
+each; `lsd` the log-spectral distance in dB of one answer; `right` what the judge reads right;
 `covered` how often the truth lies between the least and the largest of 16 answers, which is 15 of
 17 where it is one of their like, for elements where these deviate (`DEVIATION`). `scores` holds the
 main measure of a task, item by item.
@@ -228,13 +229,17 @@ def measure(task: Task, answer: Answer, x: Tensor, label: Tensor, judges: Judges
         answer(draw, few if draw < MEAN else calibrated) for draw in range(1, draws)
     ]
     seconds = (time.perf_counter() - start) / sum(map(len, found))
-    mean = torch.stack([one[:few] for one in found[:MEAN]]).mean(0)
+    means = [
+        quality(torch.stack([one[:few] for one in found[:n]]).mean(0), x[:few], task)
+        for n in (MEAN, draws)
+    ]
     right = [judges.right(one, task, label[: len(one)]) for one in found[:MEAN]]
-    scores = {"mean": quality(mean, x[:few], task)}
+    scores = {"mean": means[1]}
     scores["right"] = torch.stack([one[:few] for one in right]).mean(0)
     row = {
         "items": count, "one": digits(float(quality(found[0], x[:count], task).mean())),
-        "mean": digits(float(scores["mean"].mean())), "right": digits(float(right[0].mean())),
+        "mean": digits(float(means[0].mean())), "equal": digits(float(means[1].mean())),
+        "right": digits(float(right[0].mean())),
     }  # fmt: skip
     if task.model == "speech":
         one = [spectral(one[:few], x[:few]) for one in found[:MEAN]]
