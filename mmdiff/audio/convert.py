@@ -12,13 +12,14 @@ a recording that itself goes beyond [-1, 1] is made quieter as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -38,12 +39,19 @@ LEVEL = ratio(sum(LEVELS) / 2)
 _MARGINS = 16  # of a window's length: an eighth of the work is done twice
 _BENT = 0.95  # of full scale
 
+# An enhancer works on copies that begin a part of a hop apart, and their mean is taken: what
+# depends on where frames begin is no voice (cycle spinning; Coifman & Donoho 1995). Phases that are
+# drawn anew would differ from copy to copy.
+_SPINS = {"enhance": 4}
+
 _KINDS = {"enhance": "enhancer", "upsample": "upsampler", "vocode": "vocoder"}
 
 Model = Diffusion | str | Path
 
-# A window, what the model is told of it [B, ...], and what there is of it already [B, C, L].
-Asked = tuple[Window, dict[str, Tensor], Tensor | None]
+# What a model is told [B, ...] of a window and of what lies around it, so many samples before it.
+Told = tuple[int, dict[str, Tensor]]
+# A window, what the model is told, and what there is of it already [B, C, L].
+Asked = tuple[Window, list[Told], Tensor | None]
 
 
 class Stream(NamedTuple):
@@ -189,45 +197,57 @@ def stream(
         out = source.sample_rate if task == "enhance" else rate
         frames, channels = source.length(out), source.channels
         loud = source.level / LEVEL / max(1.0, source.peak)
-        told = _told_sound(model, source, windows(source.length(rate), size, margin, unit))
+        spins = min(_SPINS.get(task, 1), factor(model))
+        leads = [k * factor(model) // spins for k in range(spins)]
+        told = _told_sound(model, source, windows(source.length(rate), size, margin, unit), leads)
     made = sound.resampled(_drawn(model, told, sampling, strength, seed), rate, out)
     parts = fitted((_bent(part[:channels] * loud) for part in made), frames)
     return Stream(parts, channels, frames, out)
 
 
-def _told_sound(model: Diffusion, source: Recording, into: Iterable[Window]) -> Iterator[Asked]:
+def _told_sound(
+    model: Diffusion, source: Recording, into: Iterable[Window], leads: Sequence[int]
+) -> Iterator[Asked]:
     """At the level that models are trained at; as many channels at once as the model makes."""
-    task, scale = model.info.task, model.info.modality.scale
+    task, scale, unit = model.info.task, model.info.modality.scale, grid(model)
+
+    def told(groups: Tensor, lead: int) -> dict[str, Tensor]:
+        wider = F.pad(groups, (lead, unit - lead), "reflect") if lead else groups
+        each = [task.told(group, scale) for group in wider]
+        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
     each = model.info.shape[0]
     gain = LEVEL / source.level if source.level else 1.0
     for window, x in cut(source.at(task.sample_rate), into):
         x = sound.mix(x * gain, _whole(len(x), each))
         groups = rearrange(x, "(b c) l -> b c l", c=each)
-        told = [task.told(group, scale) for group in groups]
-        yield window, {name: torch.stack([t[name] for t in told]) for name in told[0]}, groups
+        yield window, [(lead, told(groups, lead)) for lead in leads], groups
 
 
 def _told_frames(model: Diffusion, mel: Tensor, into: Iterable[Window]) -> Iterator[Asked]:
     hop = model.info.task.mel.hop
     for window in into:
         frames = mel[..., window.start // hop : window.stop // hop].float()
-        yield window, {"mel": mirrored(frames, (window.stop - window.start) // hop)}, None
+        yield window, [(0, {"mel": mirrored(frames, (window.stop - window.start) // hop)})], None
 
 
 def _drawn(
     model: Diffusion, asked: Iterable[Asked], sampling: Sampling, strength: float, seed: int
 ) -> Iterator[Tensor]:
     """What the model makes of each window, [B C, what is kept], in [-1, 1] about."""
-    home = next(model.parameters())
-    how = sampling.arguments(seed)
-    for window, values, given in asked:
-        told: dict[str, Any] = {name: value.to(home) for name, value in values.items()}
-        count = len(next(iter(told.values())))
-        shape = (count, model.info.shape[0], window.stop - window.start)
-        _, *code = model.state_shape(shape, told)
-        noise = noise_at(seed, count, code, window.start // factor(model), home.device)
-        x = sample(model, shape, noise=noise.to(home), **how, **told)
-        x = x.to("cpu", torch.float32) / model.info.modality.scale
+    home, hop = next(model.parameters()), factor(model)
+    how, unit = sampling.arguments(seed), grid(model)
+    for window, asked_of, given in asked:
+        size, made = window.stop - window.start, []
+        for lead, values in asked_of:
+            told: dict[str, Any] = {name: value.to(home) for name, value in values.items()}
+            count = len(next(iter(told.values())))
+            shape = (count, model.info.shape[0], size + (unit if lead else 0))
+            _, *code = model.state_shape(shape, told)
+            noise = noise_at(seed, count, code, window.start // hop, home.device)
+            x = sample(model, shape, noise=noise.to(home), **how, **told)
+            made.append(x[..., lead : lead + size].to("cpu", torch.float32))
+        x = torch.stack(made).mean(0) / model.info.modality.scale
         x = x if given is None else torch.lerp(given, x, strength)
         yield rearrange(window.kept(x), "b c l -> (b c) l")
 

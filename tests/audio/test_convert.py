@@ -15,7 +15,7 @@ from torch import Tensor
 
 import mmdiff
 from mmdiff import audio
-from mmdiff.audio import sound
+from mmdiff.audio import convert, sound
 from mmdiff.audio.convert import LEVEL, stream
 from mmdiff.audio.levels import active_level
 from mmdiff.audio.mel import Mel
@@ -86,8 +86,9 @@ def test_windows_give_what_the_whole_does(name: str, length: int, seed: int) -> 
 
 def test_an_hour_takes_no_more_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the sound, the network sees no more of it at once, and reads it as it goes."""
-    model, seen, read = MODELS["enhance"], [], 0
-    monkeypatch.setattr(model.backbone, "forward", lambda x, *_, **__: seen.append(x.shape) or x)
+    model, read = MODELS["enhance"], 0
+    seen: set[Any] = set()
+    monkeypatch.setattr(model.backbone, "forward", lambda x, *_, **__: seen.add(x.shape) or x)
     monkeypatch.setattr("mmdiff.audio.convert.reach", lambda _: 900)
 
     def parts() -> Iterator[Tensor]:
@@ -96,12 +97,29 @@ def test_an_hour_takes_no_more_than_a_minute(monkeypatch: pytest.MonkeyPatch) ->
             read += 1
             yield noisy(RATE)
 
+    sizes = []
     for minutes in (2, 60):
         recording = Recording(parts, RATE, 1, minutes * 60 * RATE, LEVEL, 0.5)
         result = stream("enhance", recording, model)
         read, size = 0, max(next(result.parts).shape[1], next(result.parts).shape[1])
         assert read <= 3 * size / RATE + 2
-    assert len(set(seen)) == 1
+        shapes, seen = seen, set()
+        sizes.append(shapes)
+    assert sizes[0] == sizes[1]
+
+
+def test_an_enhancer_hardly_knows_where_frames_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "noise_at", lambda _, n, shape, *__: torch.zeros(n, *shape))
+    x, step, inside = noisy(20_000), 4, slice(4000, 16_000)
+
+    def unlike() -> float:
+        a = audio.enhance(x, RATE, MODELS["enhance"])
+        b = audio.enhance(x.roll(step, 1), RATE, MODELS["enhance"]).roll(-step, 1)
+        return decibels((a - b)[:, inside], (a - x)[:, inside])
+
+    several = unlike()
+    monkeypatch.setattr(convert, "_SPINS", {})
+    assert several < unlike() - 4
 
 
 @pytest.mark.parametrize("name", TASKS)
