@@ -31,7 +31,20 @@ class Conv1d(nn.Conv1d):
         return F.conv2d(x, self.weight[:, :, None], self.bias, padding=(0, margin))
 
 
-_CONVS = {1: Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+class Conv3d(nn.Conv3d):
+    """A convolution of signals [B, C, T, H, W] that keeps sides.
+
+    oneDNN leaves a bfloat16 gradient of 3x3x3 weights unwritten where T = 2 (torch 2.11): there a
+    third plane of zeros goes in, which is what lies beyond the second anyway.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] != 2 or x.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(x)
+        return super().forward(F.pad(x, (0, 0, 0, 0, 0, 1)))[:, :, :2]
+
+
+_CONVS = {1: Conv1d, 2: nn.Conv2d, 3: Conv3d}
 
 
 def conv(
