@@ -27,9 +27,10 @@ from mmdiff.video.moving import MovingDigits
 SHAPE, FPS = (1, 16, 32, 32), 10.0
 RATE, SCALE = 8000, 4.0  # Hz; of the sounds, as `Sound` has it
 LASTS = SHAPE[1] / FPS  # seconds
+PACKING = Packing({"video": SHAPE, "sound": (1, round(LASTS * RATE))})
 
 _LOWEST = 330.0  # Hz, of a zero; each further digit is a whole tone higher
-_DECAY = 0.08  # seconds in which a tone falls to 1 / e
+_ATTACK, _DECAY = 0.002, 0.08  # seconds in which a tone comes, and falls to 1 / e
 _LOUD = 0.4  # of a tone's beginning
 
 
@@ -55,8 +56,8 @@ class Bounce:
         mnist = open_public("mnist", split, root, None, whole=False)
         assert isinstance(mnist.pixels, Tensor)
         self.moving = MovingDigits(mnist.pixels, SHAPE, FPS)
-        self.packing = Packing({"video": SHAPE, "sound": (1, round(LASTS * RATE))})
-        self.shape: tuple[int, ...] = self.packing.shape
+        self.packing = PACKING
+        self.shape: tuple[int, ...] = PACKING.shape
         self.conditions: Mapping[str, Condition] = {"label": Class(len(mnist.labels), mnist.labels)}
         self.identity = identity(mnist.files, name=self.name)
         self._targets, self._seed = mnist.targets.tolist(), seed
@@ -90,10 +91,15 @@ def pitch(digit: int) -> float:
 
 
 def tones(touches: list[float], digit: int) -> Tensor:
-    """[1, L] in [-1, 1]: a tone that dies away from each of `touches` (seconds) on."""
+    """[1, L] in [-1, 1]: a tone that is heard from each of `touches` (seconds) on, and dies away.
+
+    Its phase is that of a tone that goes on all the time, and does not tell when it is let be
+    heard: no video could say that to a part of a millisecond.
+    """
     time = torch.arange(round(LASTS * RATE), dtype=torch.float64) / RATE
-    wave = torch.zeros_like(time)
+    loud = torch.zeros_like(time)
     for touch in touches:
         since = (time - touch).clamp(min=0)
-        wave += _LOUD * (-since / _DECAY).exp() * (2 * math.pi * pitch(digit) * since).sin()
+        loud += _LOUD * ((-since / _DECAY).exp() - (-since / _ATTACK).exp())
+    wave = loud * (2 * math.pi * pitch(digit) * time).sin()
     return wave.clamp(-1, 1).float()[None]

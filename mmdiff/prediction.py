@@ -33,6 +33,7 @@ MIN_SNR_GAMMA = 5.0  # Hang et al. 2023, the value of the paper
 _LEAST = 1e-30  # of sigma, to divide by
 _FAINT = 0.05  # power of an x0 that counts as nearly nothing
 _CLEANEST = 1e6  # alpha / sigma, at most: beyond it no float32 loss resolves an error
+_CLEAN = 20.0  # the same, where errors of x0 count as those of v
 
 # (alpha, sigma) -> (a, b); numbers or tensors.
 LINES: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
@@ -89,14 +90,15 @@ def loss_weight(
 
     "uniform" weighs the network's own output evenly: DDPM's L_simple, when that is eps. "min_snr"
     weighs the error of x0 by min(SNR, 5), whatever is predicted (Hang et al. 2023). "v" weighs the
-    error of v evenly, whatever is predicted: Li & He 2025 train so a transformer that predicts x0.
+    error of v evenly, whatever is predicted: Li & He 2025 train so a transformer that predicts x0;
+    like them, as if alpha / sigma were never above 20, for an error of x0 in v has no bound.
     "relative" weighs the output evenly, but by 1.05 / (mean x0^2 + 0.05): where samples differ much
     in level, as what is to be taken out of recordings does, the faint ones count like the loud.
 
     The error of x0 is (sigma / d)^2 times that of the output, with d / sigma = b alpha / sigma - a
     and SNR = (alpha / sigma)^2; that of v is its own (d / sigma)^2 times that of x0.
     """
-    ratio = (alpha / sigma).clamp(max=_CLEANEST)
+    ratio = (alpha / sigma).clamp(max=_CLEAN if weighting == "v" else _CLEANEST)
     if weighting == "uniform":
         return ratio.new_ones(ratio.shape)
     if weighting == "relative":

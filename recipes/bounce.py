@@ -3,8 +3,10 @@
     python recipes/bounce.py                   # on two CPU cores
     python recipes/bounce.py --steps 50        # to see that it runs
 
-Two networks, of three dimensions and of one, and between them the bridge by which each sees what
-the other has: when it touches a wall, which digit it is. All of it is trained, told nothing.
+Two small U-Nets of one level, of three dimensions and of one, and between them the bridge by which
+each sees what the other has: when it touches a wall, and which digit it is. Cubes of four pixels
+and frames are a position each, and blocks of 128 samples. Clips are drawn in turn: the video, told
+its digit, and then its sound, told nothing but the video.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from mmdiff.cli import run
 from mmdiff.joint import Joint, Shares
 from mmdiff.nn import MDCT, Bridge, FrontEnd, UNet
 
-VIDEO, SOUND, BLOCK = (64, 128), (96, 128, 160), 32
+VIDEO, SOUND, CUBE, BLOCK = 64, 48, 4, 128
 
 
 def main(
     out: Path = Path("runs/bounce"),
     data_dir: Path | None = None,
-    steps: int = 9_000,
+    steps: int = 6_400,
     resume: bool = False,
     device: str = "auto",
     seed: int = 0,
@@ -34,24 +36,25 @@ def main(
     """Train, watch and hear it on the way, and draw clips at the end."""
     data, held_out = (Bounce(split, data_dir) for split in ("train", "test"))
     torch.manual_seed(seed)
-    schedule = mmdiff.Trigonometric()
     networks = {
-        # Cubes of four pixels and frames, and blocks of 32 samples, are a position each.
-        "video": UNet(3, 1, 1, VIDEO, patch=4),
-        "sound": FrontEnd(MDCT(BLOCK), UNet(1, BLOCK, BLOCK, SOUND)),
+        "video": UNet(3, 1, 1, (VIDEO,), 1, (True,), CUBE, data.conditions),
+        "sound": FrontEnd(MDCT(BLOCK), UNet(1, BLOCK, BLOCK, (SOUND,), 1, (True,))),
     }
     parts = {
-        name: mmdiff.Diffusion(network, schedule, "v", times="logit_normal")
+        name: mmdiff.Diffusion(network, mmdiff.Trigonometric(), "x0", "v", times="late")
         for name, network in networks.items()
     }
     kinds = data.modality.parts
     how = {
-        "video": mmdiff.Sampling("dpmpp2msde", 25, clip=(-1.0, 1.0)),
+        "video": mmdiff.Sampling("dpmpp2msde", 25, guidance=1.5, clip=(-1.0, 1.0)),
         "sound": mmdiff.Sampling("dpmpp2msde", 25),
     }
     infos = {name: mmdiff.Info(data.packing.shapes[name], kinds[name], how[name]) for name in parts}
-    bridge = Bridge({"video": VIDEO[-1], "sound": SOUND[-1]}, width=128, depth=3)
-    model = Joint(parts, bridge, shares=Shares(0.5, 0.5, 0.0, 0.0), infos=infos)
+    model = Joint(
+        parts, Bridge({"video": VIDEO, "sound": SOUND}, width=64, depth=2),
+        shares=Shares(0.2, 0.5, 0.3, 0.0), hide=0.5, infos=infos, times="logit_normal",
+        turns=["video", "sound"],
+    )  # fmt: skip
     recipe = mmdiff.Recipe(
         model,
         steps=steps,

@@ -1,10 +1,11 @@
-"""Moving digits, or any other videos, by v-prediction (Salimans & Ho 2022).
+"""Moving digits, or any other videos, by the loss of v (Salimans & Ho 2022).
 
     python recipes/video_v.py                      # digits in a box, an hour on two CPU cores
     python recipes/video_v.py --dataset folder:clips --frames 16 --fps 10
 
-A U-Net of three dimensions sees cubes of four pixels and frames as one position each. It learns
-v = alpha eps - sigma x0 with alpha = cos(pi t / 2), sigma = sin(pi t / 2); 25 steps of
+A U-Net of three dimensions sees cubes of four pixels and frames as one position each, and names
+x0: so many values of noise would not fit through its channels (Li & He 2025). Its errors count as
+those of v = alpha eps - sigma x0, with alpha = cos(pi t / 2), sigma = sin(pi t / 2). 25 steps of
 SDE-DPM-Solver++(2M).
 
 The model then animates a picture, or goes on with a film:
@@ -41,12 +42,14 @@ def main(
     how = {"frames": frames, "fps": fps}
     data, held_out = (Video.open(dataset, split, data_dir, **how) for split in ("train", "test"))
     torch.manual_seed(seed)
-    channels = data.shape[0]  # x_t [B, C, T, H, W], t [B] -> v [B, C, T, H, W]
+    channels = data.shape[0]  # x_t [B, C, T, H, W], t [B] -> x0 [B, C, T, H, W]
     network = UNet(3, channels, channels, (64, 128, 192), patch=4, conditions=data.conditions)
-    model = mmdiff.Diffusion(network, mmdiff.Trigonometric(), prediction="v", times="logit_normal")
+    model = mmdiff.Diffusion(
+        network, mmdiff.Trigonometric(), prediction="x0", weighting="v", times="late"
+    )
     recipe = mmdiff.Recipe(
         model,
-        epochs=6,
+        epochs=8,
         steps=steps,
         batch=32,
         lr=3e-3,

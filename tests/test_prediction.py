@@ -123,6 +123,16 @@ def test_loss_identities(schedule: Schedule, t: float) -> None:
         torch.testing.assert_close(weighted, mse["v"], rtol=1e-12, atol=0)
 
 
+@each_prediction
+def test_an_error_of_x0_counts_as_that_of_v_up_to_a_bound(name: Prediction) -> None:
+    """Where nearly all is signal, a network that names x0 would else learn nothing but that."""
+    alpha, sigma = Trigonometric()(torch.tensor([0.0, 1e-4, 0.01, 0.03], dtype=torch.float64))
+    weight = pred.loss_weight("v", name, alpha, sigma, torch.zeros(4, 3))
+    bound = 20.1**2 if name == "x0" else 1.1
+    assert (weight <= bound).all()
+    assert (weight >= bound / 1.25).all()
+
+
 def test_faint_signals_count_like_loud_ones() -> None:
     """Of an error in proportion to x0, loud or faint: the weighted square is nearly the same."""
     alpha, sigma = Linear()(torch.tensor([0.3, 0.3]))

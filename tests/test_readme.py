@@ -16,6 +16,7 @@ import mmdiff
 from mmdiff import checkpoints
 from mmdiff.audio import sound
 from mmdiff.metrics.judge import load_judge
+from mmdiff.video import Video
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,6 +30,7 @@ README, PYTHON = blocks("README.md"), blocks("docs/python.md")
 SOUND = blocks("docs/sound.md")
 RESTORE = blocks("docs/restore.md")
 JOINT = blocks("docs/joint.md")
+VIDEO = blocks("docs/video.md")
 
 
 def run(code: str, changes: dict[str, str] | None = None, scope: Any = None) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def pictures(folder: str) -> None:
 
 
 def test_every_block_is_run_here() -> None:
-    found = [len(page) for page in (README, PYTHON, RESTORE, SOUND, JOINT)]
-    assert found == [3, 5, 2, 3, 2]
+    found = [len(page) for page in (README, PYTHON, RESTORE, SOUND, JOINT, VIDEO)]
+    assert found == [3, 5, 2, 3, 2, 1]
     assert len((ROOT / "README.md").read_text().split()) <= 900
 
 
@@ -155,3 +157,14 @@ def test_one_transformer_over_several() -> None:
     told: dict[str, Any] = {name: {} for name in x}
     found = scope["trunk"](networks, x, dict.fromkeys(x, torch.rand(2)), told)
     assert {name: y.shape for name, y in found.items()} == {name: y.shape for name, y in x.items()}
+
+
+def test_videos() -> None:
+    Path("mine").mkdir()
+    for index in range(4):
+        Video(10.0).write(torch.rand(1, 20, 8, 8), f"mine/{index}.gif")
+    scope = run(VIDEO[0], {'"moving-mnist"': '"folder:mine"'})
+    assert scope["clip"].shape == (1, 16, 32, 32)
+    assert Image.open("clip.gif").n_frames == 16  # type: ignore[attr-defined]
+    assert Image.open("clip.png").size[0] > 16 * 32
+    assert scope["recipe"].model.backbone.dims == 3

@@ -1,4 +1,4 @@
-"""mmdiff restore: a damaged picture or sound, repaired."""
+"""mmdiff restore: a damaged picture, sound or video, repaired."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def _damage(*name: str, help: str, metavar: str | None = None, **limits: Any) ->
 
 def restore(
     checkpoint: Checkpoint,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The damaged picture or sound.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What is damaged, or is to go on or be varied.")
+    ],
     mask: Annotated[
         Path | None, _damage(metavar="PICTURE", help="Draw anew where this picture is white.")
     ] = None,
@@ -31,7 +33,7 @@ def restore(
     ] = None,
     go_on: Annotated[
         float | None,
-        _damage("--continue", metavar="SECONDS", help="Go on, until a sound is so long."),
+        _damage("--continue", metavar="SECONDS", help="Go on until a sound or video is so long."),
     ] = None,
     enlarge: Annotated[
         int | None, _damage(min=2, metavar="TIMES", help="Make a picture so many times as wide.")
@@ -70,15 +72,15 @@ def restore(
         str | None,
         typer.Option(
             help="X.png: a picture of the damage, the answers, their mean and their deviation; of "
-            "one picture, that alone. X.wav, X.flac: the answers, one after another. X/: one file "
-            "an answer.",
-            show_default="restored.png or restored.wav",
+            "one picture, that alone. X.wav, X.flac: the answers, one after another. X.gif, X.mp4: "
+            "those of a video. X/: one file an answer.",
+            show_default="restored, of the model's usual kind",
         ),
     ] = None,
     device: DeviceOption = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Repair a picture or a sound with a model that was never trained to.
+    """Repair a picture, a sound or a video with a model that was never trained to.
 
     A file is brought to the model's size or rate first. What is not damaged stays as it is.
 
@@ -97,6 +99,8 @@ def restore(
     - `mmdiff restore speech loud.wav --clipped`
 
     - `mmdiff restore speech clip.wav --continue 2.0 --label 7`
+
+    - `mmdiff restore runs/video_v/model.safetensors seven.png --continue 1.6 --out seven.gif`
     """
     from tqdm import tqdm
 

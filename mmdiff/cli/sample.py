@@ -155,6 +155,8 @@ def sample(
         how |= {"noise": noised(model, varied, wanted.count, strength, seed), "start": strength}
         note |= {"Variation of": vary.name, "Strength": f"{strength:g}"}
     turns = model.turns if isinstance(model, Joint) and vary is None else ()
+    if turns and spin is not None:
+        raise UserError("pairs are drawn part after part, each spun as its own: leave --spin out.")
     steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0))) * (len(turns) or 1)
     writer = Writer(destination, modality, shape, wanted, note, steps, overwrite)
     size = batch or modality.batch

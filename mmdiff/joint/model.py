@@ -13,7 +13,7 @@ from mmdiff import noise
 from mmdiff import prediction as pred
 from mmdiff.checkpoints import Info
 from mmdiff.conditions import Class
-from mmdiff.diffusion import Diffusion, expand
+from mmdiff.diffusion import Diffusion, Times, expand
 from mmdiff.joint.network import Bundled, Parts, View
 from mmdiff.noise import Draws
 from mmdiff.schedules import Schedule, Trigonometric
@@ -77,6 +77,8 @@ class Joint(Diffusion):
             the other may have; but all that no label tells of x0 is no longer noise to learning.
         given_at: the time, from 0 on, of parts that are given: a network that takes noise away
             knows more of a signal with a little of it than of a clean one.
+        times: how often training draws which level of noise of all parts together, as of
+            `Diffusion`; parts alone or given others keep their own.
         turns: the names of all parts in the order in which they are best drawn, see `in_turn`;
             if empty, all at once.
 
@@ -97,13 +99,14 @@ class Joint(Diffusion):
         infos: Mapping[str, Info] | None = None,
         taught: bool = False,
         given_at: float = 0.0,
+        times: Times = "uniform",
         turns: Sequence[str] = (),
     ) -> None:
         if turns and sorted(turns) != sorted(parts):
             raise ValueError(f"turns must be all of {', '.join(parts)}, not {', '.join(turns)}.")
         schedule = schedule or Trigonometric()
         network = Parts(parts, bridge, schedule, infos, given_at)
-        super().__init__(network, schedule, "x0", hide=hide)
+        super().__init__(network, schedule, "x0", hide=hide, times=times)
         self.shares = shares or Shares()
         self.taught, self.turns = taught, tuple(turns)
         self.parts, self.packing = self.backbone.models, self.backbone.packing
@@ -122,6 +125,7 @@ class Joint(Diffusion):
             "infos": {name: self.backbone.infos[name] for name in self.backbone.own},
             "taught": self.taught,
             "given_at": self.backbone.given_at,
+            "times": self.times,
             "turns": list(self.turns),
         }
 
@@ -176,7 +180,11 @@ class Joint(Diffusion):
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        """Measure how far each part errs alone, by noise level, before training begins."""
+        """Measure how far each part errs alone, by noise level, before training begins.
+
+        Never further than what knows but the data's mean and variance, which is better than
+        networks that say nothing yet: a fresh one of x0 would err by 1 / sigma^2 in v.
+        """
         for k, batch in zip(range(LEVELS), batches, strict=False):
             x, told = self._given(batch)
             places = torch.arange(len(x), device=x.device)
@@ -188,7 +196,8 @@ class Joint(Diffusion):
                 t = of.schedule.time_of(log_snr).to(x)
                 x_t = of.add_noise(x0[name], t, z[name]).to(x)
                 aim = self._aim(name, x0[name], t, z[name], x_t, told)
-                error = of.errors(of.backbone(x_t, t), aim[0], t, aim[1]).mean()
+                said = (of.backbone(x_t, t), _linear(of, x0[name], x_t, t))
+                error = min(of.errors(output, aim[0], t, aim[1]).mean() for output in said)
                 getattr(self, f"alone_{name}")[k] = error.clamp(min=_LEAST)
 
     def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
@@ -240,7 +249,7 @@ class Joint(Diffusion):
         given = how < shares.together + shares.given
         chosen = (which * len(self.parts)).long()
         u = draws.times()
-        log_snr = self.schedule.log_snr(self.schedule.training_time(u))
+        log_snr = self.schedule.log_snr(self.training_times(u))
         near, times, wanted = self.backbone.given_at, {}, {}
         for k, (name, of) in enumerate(self.parts.items()):
             own = noise.uniform(draws.seed, draws.places, draws.step, _EACH + k)
@@ -250,3 +259,12 @@ class Joint(Diffusion):
             times[name] = torch.where(together, of.schedule.time_of(log_snr).to(t), t).clamp(0, 1)
             wanted[name] = together | independent | (chosen == k)
         return times, wanted
+
+
+def _linear(of: Diffusion, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """What a part would say of `x_t` if it knew the mean and the variance of `x0` alone."""
+    alpha, sigma = (expand(level, x_t) for level in of.schedule(t))
+    mean, variance = x0.mean(), x0.var()
+    share = alpha * variance / (alpha.square() * variance + sigma.square())
+    guess = mean + share * (x_t - alpha * mean)
+    return pred.from_x0_eps(of.prediction, guess, (x_t - alpha * guess) / sigma, alpha, sigma)

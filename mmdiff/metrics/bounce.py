@@ -9,16 +9,15 @@ from typing import Any
 import librosa
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from mmdiff.bounce import FPS, LASTS, RATE, SCALE, Bounce, pitch
+from mmdiff.bounce import FPS, LASTS, PACKING, RATE, SCALE, Bounce, pitch
 from mmdiff.data.turns import evenly
-from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.joint import Joint
+from mmdiff.metrics.joint import Drawing
 from mmdiff.metrics.judge import load_judge
 from mmdiff.metrics.video import centres, judged
-from mmdiff.sampling import Sampling, in_parts
+from mmdiff.sampling import Sampling
 from mmdiff.video import moving
 
 NEAR = 1 / FPS  # seconds: a frame
@@ -168,21 +167,16 @@ def evaluate_bounce(
     Raises:
         UserError: a model of something else; data that are missing.
     """
-    data = Bounce("test", data_dir)
-    if model.packing != data.packing:
+    if model.packing != PACKING:
         raise UserError("only a joint model of recipes/bounce.py is judged by its bounces.")
+    data = Bounce("test", data_dir)
     rows = evenly(len(data), count)
-    real = model.packing.unpack(torch.stack([data[index]["x"] for index in rows]))
+    real = PACKING.unpack(torch.stack([data[index]["x"] for index in rows]))
 
-    def drawn(of: Diffusion, shape: tuple[int, ...], **told: Any) -> Tensor:
-        parts = in_parts(of, (count, *shape), batch=batch, **sampling.arguments(seed), **told)
-        shown = tqdm(parts, total=-(-count // batch), disable=not progress)
-        return torch.cat([x.cpu().float() for x in shown])
-
-    shapes = model.packing.shapes
-    both = model.packing.unpack(drawn(model, model.packing.shape))
-    sound = drawn(model.view("sound", "video"), shapes["sound"], video=real["video"])
-    video = drawn(model.view("video", "sound"), shapes["video"], sound=real["sound"])
+    how = Drawing(count, sampling, seed, batch, progress)
+    both = how.pairs(model)
+    sound = how.given(model, "sound", video=real["video"])
+    video = how.given(model, "video", sound=real["sound"])
     return BounceReport(
         sync(both["video"], both["sound"]),
         sync(real["video"], real["sound"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,41 @@ class Readers:
         return run_judge(self.spoken, (x / self.scale).clamp(-1, 1))[1]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How what is judged of a joint model is drawn: `count` of all, `batch` at a time."""
+
+    count: int
+    sampling: Sampling
+    seed: int = 0
+    batch: int = 50
+    progress: bool = True
+
+    def pairs(self, model: Joint) -> dict[str, Tensor]:
+        """All parts by name, in turn if the model has turns, else at once."""
+        how: dict[str, Any] = {"batch": self.batch}
+        return model.packing.unpack(self._joined(
+            in_turn(model, self.count, self.sampling, self.seed, **how)
+            if model.turns
+            else in_parts(model, (self.count, *model.packing.shape), **how,
+                          **self.sampling.arguments(self.seed))
+        ))  # fmt: skip
+
+    def given(self, model: Joint, name: str, **others: Any) -> Tensor:
+        """One part, told others: as its own model is best sampled from, but guided as we are."""
+        view = model.view(name, tuple(others))
+        ours = self.sampling
+        how = replace(view.info.sampling, guidance=ours.guidance, interval=ours.interval)
+        shape = (self.count, *model.packing.shapes[name])
+        return self._joined(
+            in_parts(view, shape, batch=self.batch, **how.arguments(self.seed), **others)
+        )
+
+    def _joined(self, parts: Iterator[Tensor]) -> Tensor:
+        total = -(-self.count // self.batch)
+        return torch.cat(list(tqdm(parts, total=total, disable=not self.progress))).float().cpu()
+
+
 def evaluate_duet(
     model: Diffusion,
     sampling: Sampling,
@@ -113,27 +148,13 @@ def evaluate_duet(
         )
     )
 
-    def joined(parts: Iterator[Tensor]) -> Tensor:
-        total = -(-count // batch)
-        return torch.cat(list(tqdm(parts, total=total, disable=not progress))).float().cpu()
-
-    def draw(of: Diffusion, shape: Sequence[int], **how: Any) -> Tensor:
-        return joined(in_parts(of, (count, *shape), batch=batch, **how))
-
-    pairs = model.packing.unpack(
-        joined(in_turn(model, count, sampling, seed, batch=batch))
-        if model.turns
-        else draw(model, model.packing.shape, **sampling.arguments(seed))
-    )
+    how = Drawing(count, sampling, seed, batch, progress)
+    pairs = how.pairs(model)
     read = {name: readers.digits(name, x).argmax(1) for name, x in pairs.items()}
 
     def from_other(name: str, given: str, test: Batch, unit: float) -> float:
         rows = torch.arange(count) * len(test["x"]) // count
-        view = model.view(name, given)
-        how = replace(
-            view.info.sampling, guidance=sampling.guidance, interval=sampling.interval
-        ).arguments(seed)
-        x = draw(view, view.info.shape, **how, **{given: test["x"][rows] * unit})
+        x = how.given(model, name, **{given: test["x"][rows] * unit})
         return accuracy(readers.digits(name, x), test["label"][rows])
 
     return JointReport(

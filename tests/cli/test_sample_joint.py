@@ -74,6 +74,7 @@ def test_parts_are_drawn_in_turn(run: Callable[..., Any], model: Path) -> None:
     wave, _ = soundfile.read("pairs/1.wav")
     wanted = (x[1, 0] / 4).clamp(-1, 1).double()
     torch.testing.assert_close(torch.from_numpy(wave), wanted, rtol=0, atol=2**-15)
+    run("sample", model, "-n", 2, "--spin", 2, "--out", "pairs/").refused("leave --spin out")
 
 
 def test_one_is_drawn_from_a_file_of_the_other(run: Callable[..., Any], model: Path) -> None:

@@ -220,15 +220,36 @@ def test_the_parts_errors_are_their_own() -> None:
     torch.testing.assert_close(model.loss({"x": x}, draws), total)
 
 
-def test_errors_are_in_units_of_what_each_part_errs_alone() -> None:
-    """So that nothing of it depends on the scale of a part or on what its network predicts."""
-    model = small()
-    shake(model)
-    x = torch.randn(64, *model.packing.shape)
-    model.prepare([{"x": x}] * LEVELS)
-    model.shares = Shares(0, 0, 1, 0)  # what a bridge leaves as it is
-    losses = [model.loss({"x": x}, Draws(1, k, torch.arange(64), 64)) for k in range(20)]
-    assert float(torch.stack(losses).mean()) == pytest.approx(1.0, abs=0.05)
+class Silent(nn.Module):
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class Sign(nn.Module):
+    """Says v as if x0 were -1 or 1 throughout, whichever x_t is closer to."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = (level[:, None, None] for level in mmdiff.Trigonometric()(t))
+        return (alpha * x - x.mean((1, 2), keepdim=True).sign()) / sigma
+
+
+@pytest.mark.parametrize("prediction", ["v", "x0", "flow"])
+def test_errors_are_in_units_of_the_least_that_each_part_errs_alone(prediction: Any) -> None:
+    """That of its network, or of mean and variance alone: E[v | x_t] = 0 if they are 0 and 1."""
+    size = 16
+    parts = {"a": mmdiff.Diffusion(Sign(), mmdiff.Trigonometric(), "v"),
+             "b": mmdiff.Diffusion(Silent(), mmdiff.Trigonometric(), prediction, "v")}  # fmt: skip
+    for of in parts.values():
+        of.info = mmdiff.Info((1, size))
+    model = Joint(parts, nn.Identity())
+    signs = 1 - 2.0 * (torch.arange(20_000) % 2)
+    model.prepare([{"x": signs[:, None, None].expand(-1, 1, 2 * size)}] * LEVELS)
+    t = (torch.arange(LEVELS) + 0.5) / LEVELS
+    alpha, sigma = mmdiff.Trigonometric()(t)
+    wrong = torch.special.ndtr(-alpha * size**0.5 / sigma)
+    expected = (4 * wrong / sigma.square()).clamp(max=1)
+    torch.testing.assert_close(model.alone_a, expected, rtol=0.1, atol=0.01)
+    torch.testing.assert_close(model.alone_b, torch.ones(LEVELS), rtol=0.05, atol=0)
 
 
 def test_what_is_taught_is_what_labels_tell() -> None:

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 import mmdiff
 from mmdiff.audio import Sound
+from mmdiff.bounce import Bounce
+from mmdiff.data.turns import evenly
 from mmdiff.image import Pictures
 from mmdiff.joint import Joint
 from mmdiff.metrics import joint
 from mmdiff.metrics.batches import Batch, take
+from mmdiff.metrics.bounce import evaluate_bounce
 
 COUNT = 12
-SHAPES = {"picture": (1, 28, 28), "sound": (1, 5120)}
 
 
 class Recital(nn.Module):
@@ -46,12 +48,16 @@ class Recital(nn.Module):
         return {name: torch.tensordot(weights, of, 1) for name, of in self.stored.items()}
 
 
-def duet(stored: Mapping[str, Tensor]) -> Joint:
+def reciting(stored: Mapping[str, Tensor], kinds: Mapping[str, Any]) -> Joint:
     parts, how = {}, mmdiff.Sampling("ddim", 12)
-    for name, kind in (("picture", Pictures()), ("sound", Sound(8000))):
+    for name, kind in kinds.items():
         parts[name] = mmdiff.Diffusion(nn.Identity(), mmdiff.Linear(), "x0")
-        parts[name].info = mmdiff.Info(SHAPES[name], kind, how)
+        parts[name].info = mmdiff.Info(tuple(stored[name].shape[1:]), kind, how)
     return Joint(parts, Recital(stored))
+
+
+def duet(stored: Mapping[str, Tensor]) -> Joint:
+    return reciting(stored, {"picture": Pictures(), "sound": Sound(8000)})
 
 
 def few(data: Any) -> Batch:
@@ -92,7 +98,29 @@ def test_who_recites_pairs_agrees_and_who_confuses_them_does_not(
     assert found.sound_from_picture <= 0.1
 
 
+def test_who_recites_bounces_is_in_time_and_who_confuses_them_is_not(data_dir: Path) -> None:
+    data = Bounce("test", data_dir)
+    rows = evenly(len(data), COUNT)  # those that are given
+    stored = data.packing.unpack(torch.stack([data[int(row)]["x"] for row in rows]))
+    how = mmdiff.Sampling("ddim", 12)
+    kinds = data.modality.parts
+    real = reciting(stored, kinds)
+    found = evaluate_bounce(real, how, COUNT, data_dir=data_dir, progress=False)
+    assert found.real.heard >= 0.9
+    assert found.sound_from_video == found.video_from_sound == found.real
+    assert found.together.heard >= 0.9
+    assert found.as_dict()["together"]["count"] == COUNT
+    assert "made together" in found.as_text()
+    confused = reciting({**stored, "sound": stored["sound"].roll(1, 0)}, kinds)
+    found = evaluate_bounce(confused, how, COUNT, data_dir=data_dir, progress=False)
+    assert max(found.together.heard, found.sound_from_video.heard) < 0.5
+    assert max(found.together.pitch, found.video_from_sound.pitch) < 0.5
+
+
 def test_other_models_are_refused() -> None:
+    other = duet({"picture": torch.zeros(1, 1, 8, 8), "sound": torch.zeros(1, 1, 80)})
+    with pytest.raises(mmdiff.UserError, match="only a joint model of recipes"):
+        evaluate_bounce(other, mmdiff.Sampling())
     with pytest.raises(mmdiff.UserError, match="only a joint model of a picture and a sound"):
         joint.evaluate_duet(
             mmdiff.Diffusion(nn.Identity(), mmdiff.Linear(), "v"), mmdiff.Sampling()
