@@ -18,6 +18,8 @@ from mmdiff.nn.patcher import Patcher
 from mmdiff.nn.trunk import Trunk
 from mmdiff.nn.unet import Encoded
 
+_EMBEDDING = 256
+
 
 class Ends(Conditioned):
     """What a modality has of its own in a `SharedTrunk`: its patches become tokens, and again it.
@@ -32,7 +34,6 @@ class Ends(Conditioned):
         width: of a token.
         patch: positions that a token holds, on all axes or on each.
         conditions: what it can be told, such as {"label": Class(10)}; no tokens.
-        features: of the vector by which blocks are told the time and conditions.
     """
 
     def __init__(
@@ -43,9 +44,8 @@ class Ends(Conditioned):
         width: int = 256,
         patch: int | Sequence[int] = 4,
         conditions: Mapping[str, Condition] | None = None,
-        features: int = 256,
     ) -> None:
-        super().__init__(conditions, features)
+        super().__init__(conditions, _EMBEDDING)
         sizes = [patch] * dims if isinstance(patch, int) else list(patch)
         self.config: dict[str, Any] = {
             "dims": dims,
@@ -54,9 +54,8 @@ class Ends(Conditioned):
             "width": width,
             "patch": sizes,
             "conditions": dict(self.conditions),
-            "features": features,
         }
-        self.width, self.features = width, features  # of what `Encoded` holds
+        self.width, self.features = width, _EMBEDDING  # of what `Encoded` holds
         inside = in_channels + self._aligned()
         self.patcher = Patcher(inside, out_channels, width, sizes, [1.0] * dims)
 
@@ -91,24 +90,17 @@ class SharedTrunk(nn.Module):
             axes, by the axis's name: {"video": {"time": 0.4, "height": 4, "width": 4},
             "sound": {"time": 0.004}}.
         width: of a token, a multiple of 64, that of all `Ends`.
-        depth: blocks, see `mmdiff.nn.trunk`; a third of their weights, at the default sizes, follow
-            the times, and fewer with fewer `features`.
-        features: those of all `Ends`.
+        depth: blocks, see `mmdiff.nn.trunk`.
     """
 
     def __init__(
-        self,
-        axes: Mapping[str, Mapping[str, float]],
-        width: int = 256,
-        depth: int = 6,
-        features: int = 256,
+        self, axes: Mapping[str, Mapping[str, float]], width: int = 256, depth: int = 6
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "axes": {name: dict(own) for name, own in axes.items()},
             "width": width,
             "depth": depth,
-            "features": features,
         }
         scales: dict[str, float] = {}
         for own in axes.values():
@@ -116,7 +108,7 @@ class SharedTrunk(nn.Module):
                 scales[axis] = min(spacing, scales.get(axis, math.inf))
         self.axes = tuple(scales)
         self.spacings = {n: tuple(own.get(a) for a in self.axes) for n, own in axes.items()}
-        self.trunk = Trunk(width, depth, features, list(scales.values()))
+        self.trunk = Trunk(width, depth, _EMBEDDING, list(scales.values()))
 
     def forward(
         self,
