@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from mmdiff.nn.embeddings import TimeEmbedding
 
 _HEAD = 32
+_FEW = 16  # channels that a slice is read in
+_STEEP = 4.0  # what a slice further in time costs, see `slices`
 _LONGEST = 512  # positions, twice the longest wave that marks one
 
 
@@ -29,21 +31,38 @@ class Bridge(nn.Module):
         width: of the tokens.
         depth: layers of the transformer.
         features: of the networks' embeddings, their attribute `features`.
+        slices: of modalities that go on in time together, how many positions along each axis make
+            one token, time first: as long for all, and all that there is of the other axes. What
+            happens when is then between one pair of tokens. Half of the heads begin with those of
+            about the same time: with distance their products fall (ALiBi; Press et al. 2022).
     """
 
     def __init__(
-        self, widths: Mapping[str, int], width: int = 192, depth: int = 4, features: int = 256
+        self,
+        widths: Mapping[str, int],
+        width: int = 192,
+        depth: int = 4,
+        features: int = 256,
+        slices: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
-        if width % _HEAD:
-            raise ValueError(f"a bridge needs a width that {_HEAD} divides, not {width}.")
+        whole = 2 * _HEAD if slices else _HEAD
+        if width % whole:
+            raise ValueError(f"this bridge needs a width that {whole} divides, not {width}.")
+        if slices and slices.keys() != widths.keys():
+            raise ValueError("slices are of all modalities, or of none.")
         self.config: dict[str, Any] = {
             "widths": dict(widths),
             "width": width,
             "depth": depth,
             "features": features,
+            "slices": {name: list(sides) for name, sides in (slices or {}).items()},
         }
-        self.ends = nn.ModuleDict({name: End(n, width, features) for name, n in widths.items()})
+        self.sliced = bool(slices)
+        self.ends = nn.ModuleDict()
+        for name, channels in widths.items():
+            how = (channels, width, features)
+            self.ends[name] = Slices(*how, slices[name]) if slices else End(*how)
         layer = nn.TransformerEncoderLayer(
             width, width // _HEAD, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
         )
@@ -63,30 +82,48 @@ class Bridge(nn.Module):
 
         In the samples `apart` (bool [B]) none sees any other. A network has two halves,
         `encode(x, t, **told) -> Encoded` and `decode(encoded)`, as `UNet` and `FrontEnd` have.
+
+        Raises:
+            ValueError: signals that are not as many slices long as each other.
         """
         halves = {n: network.encode(x[n], t[n], **told[n]) for n, network in networks.items()}
         ends: Mapping[str, Any] = dict(self.ends.items())
         tokens = [ends[n].tokens(half.h, t[n]) for n, half in halves.items()]
         sizes = [part.shape[1] for part in tokens]
         accompanied, unseen, _ = company([t[n] for n in halves], sizes, apart)
-        mask = unseen.repeat_interleave(self.body.layers[0].self_attn.num_heads, dim=0)
+        heads = self.body.layers[0].self_attn.num_heads
+        mask = unseen.repeat_interleave(heads, dim=0)
+        if self.sliced:
+            mask = self._near(mask, sizes, heads)
         seen = self.body(torch.cat(tokens, dim=1), mask=mask).split(sizes, dim=1)
         return {
             n: network.decode(ends[n].changed(halves[n], seen[k], accompanied[:, k]))
             for k, (n, network) in enumerate(networks.items())
         }
 
+    @staticmethod
+    def _near(unseen: Tensor, sizes: Sequence[int], heads: int) -> Tensor:
+        """What is added to products [B heads, N, N], see `slices`."""
+        if len(set(sizes)) > 1:
+            raise ValueError(f"a bridge of slices needs equally many of each, not {sizes}.")
+        when = torch.arange(sizes[0], device=unseen.device).repeat(len(sizes))
+        far = (when[:, None] - when).abs() * _STEEP
+        slope = (torch.arange(heads, device=unseen.device) < heads // 2).float()
+        bias = -(slope[:, None, None] * far).repeat(len(unseen) // heads, 1, 1)
+        return bias.masked_fill(unseen, -math.inf)
+
 
 class End(nn.Module):
-    """Where a bridge meets one network."""
+    """Where a bridge meets one network; a token holds `size` numbers, by default a position."""
 
-    def __init__(self, channels: int, width: int, features: int) -> None:
+    def __init__(self, channels: int, width: int, features: int, size: int | None = None) -> None:
         super().__init__()
+        size = channels if size is None else size
         self.norm = nn.GroupNorm(1, channels)
-        self.enter = nn.Linear(channels, width)
+        self.enter = nn.Linear(size, width)
         self.name = nn.Parameter(torch.randn(width) * 0.02)
         self.time = TimeEmbedding(width)
-        self.leave = nn.Linear(width, channels)
+        self.leave = nn.Linear(width, size)
         self.embed = nn.Linear(width, features)
         for layer in (self.leave, self.embed):
             nn.init.zeros_(layer.weight)
@@ -94,19 +131,54 @@ class End(nn.Module):
 
     def tokens(self, h: Tensor, t: Tensor) -> Tensor:
         """h [B, C, *positions] -> [B, N, width], each with its place and the time."""
-        tokens = self.enter(rearrange(self.norm(h), "b c ... -> b (...) c"))
+        held, grid = self.read(self.norm(h))
+        tokens = self.enter(held)
         about = self.name + self.time(t)[:, None]
-        return tokens + about + places(h.shape[2:], tokens)
+        return tokens + about + places(grid, tokens)
 
     def changed(self, encoded: Any, tokens: Tensor, where: Tensor) -> Any:
         """`encoded` as the tokens [B, N, width] change it in the samples `where` (bool [B])."""
         h, where = encoded.h, where.to(encoded.h.dtype)
-        step = rearrange(self.leave(tokens), "b n c -> b c n").reshape(h.shape)
+        step = rearrange(self.written(self.leave(tokens)), "b n c -> b c n").reshape(h.shape)
         vector = self.embed(reduce(tokens, "b n c -> b c", "mean"))
         return encoded._replace(
             h=h + step * where.reshape(-1, *(1,) * (h.ndim - 1)),
             embedding=encoded.embedding + vector * where[:, None],
         )
+
+    def read(self, h: Tensor) -> tuple[Tensor, Sequence[int]]:
+        """h [B, C, *positions] -> what its tokens hold [B, N, size], and their grid."""
+        return rearrange(h, "b c ... -> b (...) c"), h.shape[2:]
+
+    def written(self, held: Tensor) -> Tensor:
+        """The way back: [B, N, size] -> [B, positions, C]."""
+        return held
+
+
+class Slices(End):
+    """The same with a token for all of a stretch of time, of so many positions along each axis."""
+
+    def __init__(self, channels: int, width: int, features: int, sides: Sequence[int]) -> None:
+        self.sides, self.count = tuple(sides), math.prod(sides)
+        super().__init__(channels, width, features, _FEW * self.count)
+        self.less, self.more = nn.Linear(channels, _FEW), nn.Linear(_FEW, channels, bias=False)
+
+    def read(self, h: Tensor) -> tuple[Tensor, Sequence[int]]:
+        """See `End`.
+
+        Raises:
+            ValueError: no whole number of slices.
+        """
+        h = h.squeeze(2)  # the height that layers give a signal
+        if h.shape[2] % self.sides[0] or h.shape[3:] != self.sides[1:]:
+            raise ValueError(f"{tuple(h.shape[2:])} positions are not slices of {self.sides}.")
+        few = self.less(rearrange(h, "b c ... -> b (...) c"))
+        held = rearrange(few, "b (n p) c -> b n (p c)", p=self.count)
+        return held, held.shape[1:2]
+
+    def written(self, held: Tensor) -> Tensor:
+        """See `End`."""
+        return self.more(rearrange(held, "b n (p c) -> b (n p) c", p=self.count))
 
 
 def company(

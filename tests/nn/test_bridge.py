@@ -28,11 +28,12 @@ def shake(module: nn.Module) -> None:
             parameter.add_(0.2 * torch.randn_like(parameter))
 
 
-def bridge(of: dict[str, Any]) -> Bridge:
-    return Bridge({name: network.width for name, network in of.items()}, 32, 2)
+def bridge(of: dict[str, Any], slices: dict[str, tuple[int, ...]] | None = None) -> Bridge:
+    return Bridge({name: network.width for name, network in of.items()}, 64, 2, slices=slices)
 
 
-X = {"picture": (4, 1, 9, 12), "sound": (4, 1, 50)}
+X = {"picture": (4, 1, 9, 12), "sound": (4, 1, 40)}  # bottlenecks of 5 x 6 and of 5 positions
+SLICES = pytest.mark.parametrize("slices", [None, {"picture": (1, 6), "sound": (1,)}])
 TOLD: dict[str, dict[str, Tensor]] = {
     "picture": {"label": torch.tensor([0, 1, 2, -1])},
     "sound": {},
@@ -45,19 +46,21 @@ def asked(seed: int = 1) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return x, {name: torch.rand(4) for name in X}
 
 
+@SLICES
 @pytest.mark.parametrize("grad", [True, False])
-def test_at_first_it_changes_nothing(grad: bool) -> None:
+def test_at_first_it_changes_nothing(grad: bool, slices: Any) -> None:
     of = networks()
     x, t = asked()
     with torch.set_grad_enabled(grad):
-        found = bridge(of)(of, x, t, TOLD)
+        found = bridge(of, slices)(of, x, t, TOLD)
         for name, network in of.items():
             assert torch.equal(found[name], network(x[name], t[name], **TOLD[name]))
 
 
-def test_who_is_alone_stays_what_it_is() -> None:
+@SLICES
+def test_who_is_alone_stays_what_it_is(slices: Any) -> None:
     of = networks()
-    between = bridge(of)
+    between = bridge(of, slices)
     shake(between)
     x, t = asked()
     t["sound"][:2] = 1.0
@@ -68,9 +71,10 @@ def test_who_is_alone_stays_what_it_is() -> None:
     assert (changed[2:] > 1e-4).all()
 
 
-def test_the_absent_tell_nothing_and_the_present_do() -> None:
+@SLICES
+def test_the_absent_tell_nothing_and_the_present_do(slices: Any) -> None:
     of = networks()
-    between = bridge(of)
+    between = bridge(of, slices)
     shake(between)
     x, t = asked()
     t["picture"][:2] = 1.0
@@ -81,9 +85,10 @@ def test_the_absent_tell_nothing_and_the_present_do() -> None:
     assert (difference[2:] > 1e-5).all()
 
 
-def test_a_batch_is_its_samples() -> None:
+@SLICES
+def test_a_batch_is_its_samples(slices: Any) -> None:
     of = networks()
-    between = bridge(of).eval()
+    between = bridge(of, slices).eval()
     shake(between)
     x, t = asked()
     t["picture"][0] = 1.0
@@ -98,14 +103,49 @@ def test_a_batch_is_its_samples() -> None:
                 torch.testing.assert_close(one[name][0], whole[name][k], rtol=1e-4, atol=1e-5)
 
 
-def test_all_of_it_learns() -> None:
+@SLICES
+def test_all_of_it_learns(slices: Any) -> None:
     of = networks()
-    between = bridge(of)
+    between = bridge(of, slices)
     shake(between)
     sum(y.square().mean() for y in between(of, *asked(), TOLD).values()).backward()
     assert all(p.grad is not None and p.grad.any() for p in between.parameters())
 
 
-def test_a_width_that_no_head_fits_is_refused() -> None:
-    with pytest.raises(ValueError, match="a width that 32 divides, not 33"):
-        Bridge({"a": 8}, 33)
+def test_slices_begin_with_what_is_near_in_time() -> None:
+    of = networks()
+    between = bridge(of, {"picture": (1, 6), "sound": (1,)})
+    shake(between)
+    for layer in between.body.layers:
+        layer.self_attn.in_proj_weight.data[:128] = 0  # all queries and keys are alike
+        layer.self_attn.in_proj_bias.data[:128] = 0
+    x, t = asked()
+    halves = {n: of[n].encode(x[n], t[n], **TOLD[n]) for n in of}
+    picture = halves["picture"].h.detach().requires_grad_(True)
+    of["picture"].encode = lambda *_, **__: halves["picture"]._replace(h=picture)
+    of["sound"].decode = lambda encoded: encoded.h
+    changed = between(of, x, t, TOLD)["sound"]  # [4, 24, 1, 5]
+    for k in range(5):
+        (slope,) = torch.autograd.grad(changed[..., k].sum(), picture, retain_graph=True)
+        assert slope.abs().sum((0, 1, 3)).argmax() == k
+
+
+@pytest.mark.parametrize(
+    ("slices", "why"),
+    [
+        ({"picture": (1, 6)}, "of all modalities, or of none"),
+        ({"picture": (5, 6), "sound": (1,)}, "equally many of each"),
+        ({"picture": (2, 6), "sound": (1,)}, "are not slices of"),
+        ({"picture": (1, 3), "sound": (1,)}, "are not slices of"),
+    ],
+)
+def test_slices_that_do_not_go_together_are_refused(slices: Any, why: str) -> None:
+    of = networks()
+    with pytest.raises(ValueError, match=why):
+        bridge(of, slices)(of, *asked(), TOLD)
+
+
+@pytest.mark.parametrize(("slices", "whole"), [(None, 32), ({"a": (1,)}, 64)])
+def test_a_width_that_no_head_fits_is_refused(slices: Any, whole: int) -> None:
+    with pytest.raises(ValueError, match=f"a width that {whole} divides, not 33"):
+        Bridge({"a": 8}, 33, slices=slices)
