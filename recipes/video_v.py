@@ -3,10 +3,9 @@
     python recipes/video_v.py                      # digits in a box, an hour on two CPU cores
     python recipes/video_v.py --dataset folder:clips --frames 16 --fps 10
 
-A U-Net of three dimensions sees cubes of four pixels and frames as one position each, and names
-x0: so many values of noise would not fit through its channels (Li & He 2025). Its errors count as
-those of v = alpha eps - sigma x0, with alpha = cos(pi t / 2), sigma = sin(pi t / 2). 25 steps of
-SDE-DPM-Solver++(2M).
+A U-Net of three dimensions sees cubes of two pixels and frames as one position each, and names x0
+(Li & He 2025). Its errors count as those of v = alpha eps - sigma x0, with alpha = cos(pi t / 2),
+sigma = sin(pi t / 2). 25 steps of SDE-DPM-Solver++(2M).
 
 The model then animates a picture, or goes on with a film:
 `mmdiff restore runs/video_v/model.safetensors seven.png --continue 1.6`.
@@ -43,13 +42,13 @@ def main(
     data, held_out = (Video.open(dataset, split, data_dir, **how) for split in ("train", "test"))
     torch.manual_seed(seed)
     channels = data.shape[0]  # x_t [B, C, T, H, W], t [B] -> x0 [B, C, T, H, W]
-    network = UNet(3, channels, channels, (64, 128, 192), patch=4, conditions=data.conditions)
+    network = UNet(3, channels, channels, (32, 64, 128), 1, (False, True, True), 2, data.conditions)
     model = mmdiff.Diffusion(
         network, mmdiff.Trigonometric(), prediction="x0", weighting="v", times="late"
     )
     recipe = mmdiff.Recipe(
         model,
-        epochs=8,
+        epochs=5,
         steps=steps,
         batch=32,
         lr=3e-3,
