@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,15 +12,31 @@ from torch import Tensor
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.joint import Joint, Together
+from mmdiff.modality import Modality
 
 
-def across(
-    model: Diffusion, file: Path, out: str | None, checkpoint: str
-) -> tuple[Diffusion, dict[str, Tensor]]:
-    """The view of a joint model that makes what goes with `file`, and what it is told of that.
+class Across(NamedTuple):
+    """How one part is made from another.
+
+    Attributes:
+        view: what makes it.
+        told: what it is told, by name.
+        modality: of the file that is written.
+        whole: from what is made [B, C, *spatial] to what that file holds.
+    """
+
+    view: Diffusion
+    told: dict[str, Tensor]
+    modality: Modality
+    whole: Callable[[Tensor], Tensor]
+
+
+def across(model: Diffusion, file: Path, out: str | None, checkpoint: str) -> Across:
+    """The view of a joint model that makes what goes with `file`.
 
     Which part the file is, its suffix says; which is made, that of `out`, or else the first of the
-    others. What is shorter than the part is filled up, what is longer is cut.
+    others. What is shorter than the part is filled up, what is longer is cut. A film (.mp4) has
+    both parts, if the model has no others.
 
     Raises:
         UserError: no joint model, or a file of another kind or that cannot be read.
@@ -36,7 +53,14 @@ def across(
     made = next((other for other in others if suffix in parts[other].writes), others[0])
     shape = model.packing.shapes[name]
     x = _fitted(parts[name].read(file, shape), shape, parts[name].rest)
-    return model.view(made, name), {name: x}
+    view = model.view(made, name)
+    if len(parts) > 2 or suffix != ".mp4":
+        return Across(view, {name: x}, parts[made], lambda made: made)
+
+    def whole(drawn: Tensor) -> Tensor:
+        return model.packing.pack({name: x.to(drawn).expand(len(drawn), *x.shape), made: drawn})
+
+    return Across(view, {name: x}, model.info.modality, whole)
 
 
 def _fitted(x: Tensor, shape: Sequence[int], rest: float) -> Tensor:

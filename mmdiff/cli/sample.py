@@ -54,7 +54,8 @@ def sample(
     given: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="For joint models: draw what goes with this picture or sound."
+            metavar="FILE",
+            help="For joint models: draw what goes with this picture, video or sound.",
         ),
     ] = None,
     vary: Annotated[
@@ -106,6 +107,8 @@ def sample(
     - `mmdiff sample duet -n 10 --out duet.mp4`
 
     - `mmdiff sample duet --given seven.png --out seven.wav`
+
+    - `mmdiff sample bounce --given silent.gif --out heard.mp4`
     """
     from tqdm import tqdm
 
@@ -125,11 +128,10 @@ def sample(
     told = {"label": label, "speaker": speaker}
     asked = {name: kind for name, kind in model.conditions.items() if told.get(name) is not None}
     kinds = {**model.usually_told, **asked}
-    parts: dict[str, Tensor] = {}
-    if given is not None:  # which says what it is: no classes take turns
-        kinds = asked
-        model, parts = across(model, given, out, checkpoint)
-    shape, modality = model.info.shape, model.info.modality
+    pair = None if given is None else across(model, given, out, checkpoint)
+    if pair is not None:  # what is given says what it is: no classes take turns
+        kinds, model = asked, pair.view
+    shape, modality = model.info.shape, model.info.modality if pair is None else pair.modality
     destination = Destination.parse(
         f"samples{modality.writes[0]}" if out is None else out,
         (".png", ".gif", *modality.writes),
@@ -148,7 +150,11 @@ def sample(
     )  # fmt: skip
     wanted = choose_samples(kinds, told, count, modality.count, checkpoint)
     note = generated("/".join(Path(checkpoint).with_suffix("").parts[-2:]), seed, sampling)
-    how: dict[str, Any] = {**sampling.arguments(seed), **wanted.values, **parts}
+    how: dict[str, Any] = {
+        **sampling.arguments(seed),
+        **wanted.values,
+        **(pair.told if pair else {}),
+    }
     if given is not None:
         note |= {"Given": given.name}
     if vary is not None and varied is not None:
@@ -175,6 +181,6 @@ def sample(
             else in_parts(model, (wanted.count, *shape), **rest, **how)
         )
         for x in drawn:
-            writer.batch(x)
+            writer.batch(x if pair is None else pair.whole(x))
     writer.finish()
     print(f"wrote {destination.path}")

@@ -90,6 +90,17 @@ def test_one_is_drawn_from_a_file_of_the_other(run: Callable[..., Any], model: P
         assert picture.text["Given"] == "short.wav"  # type: ignore[attr-defined]
 
 
+def test_a_film_has_what_was_given_too(run: Callable[..., Any], model: Path) -> None:
+    av = pytest.importorskip("av")
+    for given in ("grey.png", "short.wav"):
+        assert run("sample", model, "--given", given, "-n", 2, "--out", f"{given}.mp4").code == 0
+        with av.open(f"{given}.mp4") as film:
+            assert len(film.streams.video) == len(film.streams.audio) == 1
+            assert given in film.metadata["comment"]
+            frame = next(film.decode(video=0)).to_ndarray(format="gray")
+            assert (abs(frame.astype(float) - 200).mean() < 8) == (given == "grey.png")
+
+
 def test_what_cannot_be_given_is_said(run: Callable[..., Any], model: Path) -> None:
     Path("x.txt").touch()
     run("sample", model, "--given", "x.txt").refused("x.txt is of no kind", "sounds (.wav)")
