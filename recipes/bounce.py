@@ -48,7 +48,7 @@ def main(
     }
     kinds = data.modality.parts
     how = {
-        "video": mmdiff.Sampling("dpmpp2msde", 25, guidance=1.5, clip=(-1.0, 1.0)),
+        "video": mmdiff.Sampling("dpmpp2msde", 25, guidance=3.0, clip=(-1.0, 1.0)),
         "sound": mmdiff.Sampling("dpmpp2msde", 25),
     }
     infos = {name: mmdiff.Info(data.packing.shapes[name], kinds[name], how[name]) for name in parts}
@@ -67,7 +67,7 @@ def main(
         ema=0.999,
         save_every=250,
         look_every=2500,
-        sampling=mmdiff.Sampling("dpmpp2msde", 25),
+        sampling=mmdiff.Sampling("dpmpp2msde", 25, guidance=2.0),
         samples=10,
         seed=seed,
         made={"recipe": "bounce"},

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdiff.bounce import FPS, LASTS, RATE, SHAPE, Bounce, pitch, tones
+import mmdiff
+from mmdiff.bounce import FPS, LASTS, PACKING, RATE, SHAPE, Bounce, pitch, tones
 from mmdiff.metrics.bounce import NEAR, heard_digit, onsets, sync, touches
 from mmdiff.video.moving import MovingDigits, Way, bounced
 
@@ -77,4 +78,21 @@ def test_real_clips_are_in_time_and_swapped_ones_are_not(data_dir: Any) -> None:
     swapped = sync(parts["video"], parts["sound"].roll(1, 0))
     assert min(real.heard, real.seen) > 0.9
     assert real.pitch > 0.9
+    assert max(swapped.heard, swapped.seen) < 0.5
+
+
+def test_the_bundled_model_hears_what_it_sees() -> None:
+    """Of digits that a bundled model draws, on ways that are known."""
+    labels, how = torch.arange(40) % 10, mmdiff.DPMpp2MSDE(12)
+    drawn = mmdiff.sample(mmdiff.load("digits"), (40, 1, 28, 28), how, label=labels, clip=(-1, 1))
+    pixels = ((drawn + 1) * 127.5).to(torch.uint8)
+    moving = MovingDigits(torch.where(pixels < 24, 0, pixels), SHAPE, FPS)
+    video = torch.stack([moving.way(0, k, 0).clip(SHAPE[1], FPS, SHAPE[2:]) for k in range(40)])
+    model: Any = mmdiff.load("bounce")
+    sound = mmdiff.sample(
+        model.view("sound", "video"), (40, *PACKING.shapes["sound"]), how,
+        guidance=mmdiff.Guidance(2.0), video=video,
+    )  # fmt: skip
+    found, swapped = sync(video, sound), sync(video.roll(1, 0), sound)
+    assert min(found.heard, found.seen, found.pitch) > 0.8
     assert max(swapped.heard, swapped.seen) < 0.5

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import librosa
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from mmdiff.video import moving
 NEAR = 1 / FPS  # seconds: a frame
 
 _HOP = 32  # samples: 4 ms
+_BANDS, _HEARD = 40, 40.0  # mel bands; decibels below the loudest
 _TONE = RATE // 8  # samples
 _SPEEDS, _STARTS = torch.linspace(-25, 25, 101), 24  # pixels a second; of a period
 _STILL = 3.0  # pixels a second: what is slower along an axis tells no touch
@@ -102,10 +104,15 @@ def _reversals(place: Tensor, time: Tensor, room: Tensor) -> list[float]:
 
 
 def onsets(sound: Tensor) -> list[float]:
-    """When tones begin in a sound [1, L] in [-1, 1], in seconds (librosa's spectral flux)."""
-    strength = librosa.onset.onset_strength(
-        y=sound[0].numpy(), sr=RATE, n_fft=256, hop_length=_HOP, center=True
+    """When tones begin in a sound [1, L] in [-1, 1], in seconds (librosa's spectral flux).
+
+    In decibels, of which what lies far below the loudest is none: faint noise begins all the time.
+    """
+    power = librosa.feature.melspectrogram(
+        y=sound[0].numpy(), sr=RATE, n_fft=256, hop_length=_HOP, n_mels=_BANDS
     )
+    heard = librosa.power_to_db(power, ref=np.max, top_db=_HEARD)
+    strength = librosa.onset.onset_strength(S=heard, sr=RATE, n_fft=256, hop_length=_HOP)
     found = librosa.onset.onset_detect(
         onset_envelope=strength, sr=RATE, hop_length=_HOP, delta=0.15, units="time"
     )
