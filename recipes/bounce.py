@@ -6,8 +6,8 @@
 Two small U-Nets, of three dimensions and of one, and between them the bridge by which each sees
 what the other has: when it touches a wall, and which digit it is. Cubes of two pixels and frames
 are a position each, and blocks of 128 samples; all that is within 0.4 s is one token of the bridge,
-which finds no touch in single positions. Clips are drawn in turn: the video, told
-its digit, and then its sound, told nothing but the video.
+which finds no touch in single positions. Clips are drawn in turn: the video, told its digit, and
+then its sound, told nothing but the video.
 """
 
 from __future__ import annotations

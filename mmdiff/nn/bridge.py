@@ -169,8 +169,9 @@ class Slices(End):
         Raises:
             ValueError: no whole number of slices.
         """
-        h = h.squeeze(2)  # the height that layers give a signal
-        if h.shape[2] % self.sides[0] or h.shape[3:] != self.sides[1:]:
+        long, *others = h.shape[-len(self.sides) :]  # a signal has a height of 1 before its length
+        whole = h[0, 0].numel() == long * math.prod(others)
+        if not whole or long % self.sides[0] or (*others,) != self.sides[1:]:
             raise ValueError(f"{tuple(h.shape[2:])} positions are not slices of {self.sides}.")
         few = self.less(rearrange(h, "b c ... -> b (...) c"))
         held = rearrange(few, "b (n p) c -> b n (p c)", p=self.count)

@@ -130,6 +130,14 @@ def test_slices_begin_with_what_is_near_in_time() -> None:
         assert slope.abs().sum((0, 1, 3)).argmax() == k
 
 
+def test_one_slice_of_a_video_is_one() -> None:
+    of: dict[str, Any] = {"film": UNet(3, 1, 1, (8,), 1), "sound": UNet(1, 1, 1, (8,), 1)}
+    between = bridge(of, {"film": (1, 4, 4), "sound": (5,)})
+    x = {"film": torch.randn(2, 1, 1, 4, 4), "sound": torch.randn(2, 1, 5)}
+    found = between(of, x, dict.fromkeys(x, torch.rand(2)), {name: {} for name in x})
+    assert {name: y.shape for name, y in found.items()} == {name: y.shape for name, y in x.items()}
+
+
 @pytest.mark.parametrize(
     ("slices", "why"),
     [
@@ -137,6 +145,7 @@ def test_slices_begin_with_what_is_near_in_time() -> None:
         ({"picture": (5, 6), "sound": (1,)}, "equally many of each"),
         ({"picture": (2, 6), "sound": (1,)}, "are not slices of"),
         ({"picture": (1, 3), "sound": (1,)}, "are not slices of"),
+        ({"picture": (6,), "sound": (1,)}, "are not slices of"),
     ],
 )
 def test_slices_that_do_not_go_together_are_refused(slices: Any, why: str) -> None:
