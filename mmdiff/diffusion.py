@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from mmdiff.prediction import Prediction, Weighting
 from mmdiff.schedules import Schedule, exact
 from mmdiff.told import NOTHING, Told, tell
 
-Times = Literal["uniform", "logit_normal", "late"]
+Times = Literal["uniform", "logit_normal", "late"] | tuple[float, float]
+_NAMES = ("uniform", "logit_normal", "late")
 
 LEVELS = tuple((i + 0.5) / 8 for i in range(8))  # times that validation looks at
 
@@ -91,17 +92,19 @@ class Diffusion(Objective):
         schedule: x_t = alpha(t) x0 + sigma(t) eps.
         prediction: what the backbone's output means, "eps", "x0", "v" or "flow".
         weighting: "uniform", "min_snr", "v" or "relative", see `prediction.loss_weight`.
-        times: how training draws noise levels: at "uniform" times, or "logit_normal", which leaves
-            out most of those that are almost clean or almost noise (Esser et al. 2024), or "late",
-            where half lie beyond t = 15/16: of a signal that conditions tell nearly all of, the
-            first steps make the most.
+        times: how training draws noise levels: at "uniform" times, or (mean, deviation) of the
+            logit of the time on `Trigonometric`, "logit_normal" for (0, 1), which leaves out most
+            that are almost clean or almost noise (Esser et al. 2024), or "late", where half lie
+            beyond t = 15/16: of a signal that conditions tell nearly all of, the first steps make
+            the most.
         hide: how often training tells a sample nothing, for classifier-free guidance.
         codec: the model works on the code of x, each channel of it at mean 0 and deviation 1.
         conditions: what the model is told, where the codec makes other things of it than the
             backbone's (`Condition.inside`).
 
     Raises:
-        ValueError: an unknown name, or eps on a schedule whose alpha reaches 0.
+        ValueError: an unknown name, a deviation that is not positive, or eps on a schedule whose
+            alpha reaches 0.
     """
 
     info: Any = None  # what its checkpoint says of it, a `mmdiff.checkpoints.Info`
@@ -122,8 +125,10 @@ class Diffusion(Objective):
     ) -> None:
         super().__init__()
         pred.check(prediction, weighting)
-        if times not in get_args(Times):
-            raise ValueError(f"unknown times {times!r}; known are {', '.join(get_args(Times))}.")
+        if isinstance(times, str) and times not in _NAMES:
+            raise ValueError(f"unknown times {times!r}; known are {', '.join(_NAMES)}.")
+        if not isinstance(times, str) and not times[1] > 0:
+            raise ValueError(f"times need a positive deviation, not {times[1]}.")
         if not 0 <= hide <= 1:
             raise ValueError(f"hide must lie in [0, 1], not {hide}.")
         if prediction == "eps" and schedule.alpha_at_one == 0:
@@ -135,7 +140,7 @@ class Diffusion(Objective):
         self.schedule = schedule
         self.prediction: Prediction = prediction
         self.weighting: Weighting = weighting
-        self.times: Times = times
+        self.times: Times = times if isinstance(times, str) else (times[0], times[1])
         self.hide = hide
         self.codec = codec
         inner: Mapping[str, Condition] = getattr(backbone, "conditions", {})
@@ -307,6 +312,8 @@ class Diffusion(Objective):
         if self.times == "late":
             return self.schedule.training_time(1 - (1 - u) ** 4)
         # The sigmoid of a normal number on `Trigonometric`: the same log-SNRs on any schedule.
-        t = torch.special.ndtri(u.to(exact(u.device)).clamp(min=2**-24)).sigmoid()
+        mean, deviation = (0.0, 1.0) if self.times == "logit_normal" else self.times
+        z = torch.special.ndtri(u.to(exact(u.device)).clamp(min=2**-24))
+        t = (mean + deviation * z).sigmoid()
         log_snr = -2 * torch.tan(torch.pi / 2 * t).log()
         return self.schedule.time_of(log_snr).to(u.dtype)

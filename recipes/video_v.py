@@ -44,7 +44,7 @@ def main(
     channels = data.shape[0]  # x_t [B, C, T, H, W], t [B] -> x0 [B, C, T, H, W]
     network = UNet(3, channels, channels, (32, 64, 128), 1, (False, True, True), 2, data.conditions)
     model = mmdiff.Diffusion(
-        network, mmdiff.Trigonometric(), prediction="x0", weighting="v", times="late"
+        network, mmdiff.Trigonometric(), prediction="x0", weighting="v", times=(0.8, 0.7)
     )
     recipe = mmdiff.Recipe(
         model,
@@ -56,7 +56,7 @@ def main(
         warmup=200,
         look_every=2000,
         sampling=mmdiff.Sampling(
-            "dpmpp2msde", 25, guidance=1.5 if data.conditions else None, clip=(-1.0, 1.0)
+            "dpmpp2msde", 25, guidance=3.0 if data.conditions else None, clip=(-1.0, 1.0)
         ),
         samples=20,
         seed=seed,

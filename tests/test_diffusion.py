@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import mmdiff
 from mmdiff import prediction as pred
 from mmdiff.conditions import Signal
-from mmdiff.diffusion import LEVELS, At, Diffusion, expand
+from mmdiff.diffusion import LEVELS, At, Diffusion, Times, expand
 from mmdiff.nn import MDCT, Patch, Residual, UNet
 from mmdiff.noise import Draws
 from mmdiff.prediction import Prediction, Weighting
@@ -145,12 +145,18 @@ def test_training_asks_only_at_timesteps() -> None:
 
 
 @pytest.mark.parametrize("schedule", [LinearBeta(), Trigonometric(), Linear()], ids=repr)
-def test_logit_normal_times_have_the_same_noise_levels_on_any_schedule(schedule: Schedule) -> None:
-    model = Diffusion(Small(), schedule, "v", times="logit_normal")
+@pytest.mark.parametrize(
+    ("times", "mean", "deviation"), [("logit_normal", 0, 1), ((0.8, 0.7), 0.8, 0.7)]
+)
+def test_logit_normal_times_have_the_same_noise_levels_on_any_schedule(
+    schedule: Schedule, times: Times, mean: float, deviation: float
+) -> None:
+    model = Diffusion(Small(), schedule, "v", times=times)
     model.loss({"x": torch.randn(4001, 2, 1)}, draws(4001))
     t = model.backbone.asked[0].double()  # type: ignore[union-attr, operator]
-    # On the half circle the time's logit is standard normal.
+    # On the half circle the time's logit is normal.
     there = Trigonometric().time_of(schedule.log_snr(t)).logit().sort().values
+    there = (there - mean) / deviation
     ranks = (torch.arange(1, 4002, dtype=torch.float64) - 0.5) / 4001
     torch.testing.assert_close(torch.special.ndtr(there), ranks, rtol=0, atol=2e-3)
 
@@ -279,6 +285,7 @@ def test_the_state_of_a_model_with_a_codec_is_the_code() -> None:
         ({"prediction": "epsilon"}, "unknown prediction"),
         ({"weighting": "snr"}, "unknown weighting"),
         ({"times": "normal"}, "unknown times 'normal'"),
+        ({"times": (0.8, 0.0)}, "positive deviation"),
         ({"hide": 1.5}, "hide must lie"),
     ],
     ids=str,

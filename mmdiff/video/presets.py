@@ -24,7 +24,7 @@ def v(data: Data, seed: int = 0) -> Recipe:
     torch.manual_seed(as_seed(seed))
     network = UNet(3, channels, channels, (32, 64, 128), 1, (False, True, True), 2, data.conditions)
     return Recipe(
-        Diffusion(network, Trigonometric(), "x0", "v", times="late"),
+        Diffusion(network, Trigonometric(), "x0", "v", times=(0.8, 0.7)),
         epochs=5,
         batch=32,
         lr=3e-3,
@@ -32,7 +32,7 @@ def v(data: Data, seed: int = 0) -> Recipe:
         warmup=200,
         look_every=2000,
         sampling=Sampling(
-            "dpmpp2msde", 25, guidance=1.5 if data.conditions else None, clip=(-1.0, 1.0)
+            "dpmpp2msde", 25, guidance=3.0 if data.conditions else None, clip=(-1.0, 1.0)
         ),
         samples=20,
         seed=seed,
