@@ -53,6 +53,7 @@ _HOMES = {
     "Transformer": "nn",
     "UNet": "nn",
     "Bundled": "joint",
+    "Frozen": "joint",
     "Joint": "joint",
     "Packing": "joint",
     "Shares": "joint",

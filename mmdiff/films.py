@@ -53,6 +53,28 @@ def stays(count: int, fps: float, tick: int) -> list[int]:
     return [max(1, end - begin) * tick for begin, end in pairwise(begins)]
 
 
+def ready(path: Path | str, sound: Tensor | None = None) -> None:
+    """Find out now, not after the work, whether a film of `path`'s suffix can be written.
+
+    Args:
+        path: of the file.
+        sound: [C, any length], as it will have.
+
+    Raises:
+        UserError: PyAV is missing, or a sound has more than 2 channels.
+    """
+    if sound is not None and len(sound) not in _LAYOUTS:
+        raise UserError(
+            f"{path} takes sound of 1 or 2 channels, not of {len(sound)}: mix them, or choose "
+            "a folder/."
+        )
+    if Path(path).suffix.lower() == ".mp4" and not available():
+        raise UserError(
+            f"{path} needs PyAV to be written: pip install 'mmdiff[av]', or choose another of "
+            f"{', '.join(WRITES)}."
+        )
+
+
 def write_mp4(
     frames: Sequence[Image],
     fps: float,
@@ -68,22 +90,18 @@ def write_mp4(
         fps: frames a second.
         path: of the file.
         sound: [C, L] in [-1, 1] for C = 1 or 2, from the first frame on.
-        rate: of the sound, in Hz.
+        rate: of the sound, in Hz; what AAC does not know is resampled to what it does.
         note: becomes the file's comment.
 
     Raises:
-        UserError: the file cannot be written, or PyAV is missing.
+        UserError: the file cannot be written, or what `ready` raises.
         ValueError: no frames; a sound without a rate.
     """
     if not frames:
         raise ValueError("a film needs at least one frame.")
     if (sound is None) != (rate is None):
         raise ValueError("a sound needs its rate, and a rate its sound.")
-    if not available():
-        raise UserError(
-            f"{path} needs PyAV to be written: pip install 'mmdiff[av]', or choose another of "
-            f"{', '.join(WRITES)}."
-        )
+    ready(path, sound)
     import av
 
     try:
@@ -96,7 +114,9 @@ def write_mp4(
             blocks: list[tuple[Any, Any]] = []
             if sound is not None and rate is not None:
                 # All streams come before the first packet, which writes the header.
-                track: Any = container.add_stream("aac", rate, layout=_LAYOUTS[len(sound)])
+                known = av.Codec("aac", "w").audio_rates or [rate]
+                nearest = min((one for one in known if one >= rate), default=max(known))
+                track: Any = container.add_stream("aac", nearest, layout=_LAYOUTS[len(sound)])
                 blocks = [(track, _block(sound, rate)), (track, None)]
             stamps = ((film, _frame(image, k, each)) for k, image in enumerate(frames))
             for stream, block in (*stamps, (film, None), *blocks):  # None: that was all

@@ -59,6 +59,7 @@ class Modality(ABC):
     title: ClassVar[str]  # what many of them are called: pictures
     names: ClassVar[tuple[str, ...]]  # data sets that it knows, beside folder:PATH
     suffixes: ClassVar[tuple[str, ...]]  # of files that it reads
+    within: ClassVar[tuple[str, ...]] = ()  # of files that hold more, such as films of sounds
     writes: ClassVar[tuple[str, ...]]  # of files that it writes, the usual one first
     options: ClassVar[tuple[str, ...]]  # arguments of `open` that are its own
     batch: ClassVar[int]  # samples that are drawn at a time, where the user does not say
@@ -66,11 +67,19 @@ class Modality(ABC):
     frames: ClassVar[int]  # pictures in an animation of what it shows, at most
     shown: ClassVar[int] = 10_000  # samples in one picture, at most
     rest: ClassVar[float] = 0.0  # what x is where there is nothing, such as silence
+    time: ClassVar[int | None] = None  # the axis of x [C, *spatial] that is time, if there is one
+    repairs: ClassVar[tuple[str, ...]] = ("denoise", "vary")  # of `mmdiff restore`, by its options
+    folders: ClassVar[bool] = False  # whether one may be a folder, such as of frames
 
     @property
     @abstractmethod
     def data_range(self) -> tuple[float, float]:
         """The values that x spans."""
+
+    @classmethod
+    def is_in(cls, path: Path) -> bool:
+        """Whether a file says that it is one of these, though others have its suffix too."""
+        return False
 
     @classmethod
     @abstractmethod
@@ -98,6 +107,20 @@ class Modality(ABC):
         What lies beyond `data_range` is clipped; a .png is what `show` makes.
         """
 
+    def files(self, path: Path | str, many: bool = False) -> Sequence[Path]:
+        """The files that `write` makes of one x, or of many, for `path`; known before any x is.
+
+        Raises:
+            UserError: `write` would refuse such a path.
+        """
+        return [Path(path)]
+
+    def beyond(self, x: Tensor) -> Tensor:
+        """Which of many signals [N, C, *spatial] `write` clips by more than a hair: bool [N]."""
+        low, high = self.data_range
+        slack = (high - low) / 1000
+        return ((x < low - slack) | (x > high + slack)).flatten(1).any(1)
+
     @abstractmethod
     def show(self, rows: Rows, captions: Sequence[str] = ()) -> Image:
         """A picture of rows of signals, with captions above the columns."""
@@ -120,13 +143,23 @@ class Modality(ABC):
     def describe(self, shape: Sequence[int]) -> dict[str, str]:
         """What there is to say of signals of a shape, such as their rate, by name."""
 
+    @property
+    def rate(self) -> float:
+        """Positions a second along `time`.
+
+        Raises:
+            ValueError: signals without time.
+        """
+        raise ValueError(f"{self.title} have no length: leave seconds out.")
+
     def lasting(self, shape: Sequence[int], seconds: float) -> tuple[int, ...]:
         """The shape of a signal that is like those of `shape`, but so many seconds long.
 
         Raises:
-            ValueError: signals without a length in seconds.
+            ValueError: signals without time.
         """
-        raise ValueError(f"{self.title} have no length: leave seconds out.")
+        long = max(1, round(seconds * self.rate))
+        return tuple(long if axis == self.time else side for axis, side in enumerate(shape))
 
 
 def known() -> tuple[type[Modality], ...]:

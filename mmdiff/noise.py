@@ -19,7 +19,8 @@ from torch import Tensor
 
 # Streams keep uses of one seed apart, so that no two share their numbers.
 ORDER, TIME, NOISE, HIDE, VALIDATION, SPIN = 1, 2, 3, 4, 5, 6
-PARTS = 64  # and on: of the parts of a joint model; the streams of data sets lie between
+DATA = 16  # and on: of data sets
+PARTS = 64  # and on: of the parts of a joint model
 
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # the 64-bit golden ratio, as int64
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)

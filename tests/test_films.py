@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_a_clip_comes_back(tmp_path: Path, suffix: str, channels: int) -> None:
     assert isinstance(header, decoding.Header)
     assert (header.sides, header.frames, header.generated) == ((12, 16), 7, True)
     assert header.fps == pytest.approx(10)
-    assert header.grey == (channels == 1 and suffix != ".mp4")
+    assert header.grey == (channels == 1)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -110,6 +111,18 @@ def test_a_film_has_its_sound(tmp_path: Path) -> None:
             write_mp4(images, 20, tmp_path / "b.mp4", *wrong)
 
 
+@pytest.mark.parametrize(("rate", "taken"), [(4000, 7350), (17000, 22050), (192_000, 96_000)])
+def test_a_sound_of_any_rate_is_as_early_as_it_was(tmp_path: Path, rate: int, taken: int) -> None:
+    wave = torch.zeros(1, rate)
+    wave[0, rate // 4 : rate // 2] = 0.5 * torch.sin(torch.arange(rate // 4) * 2000 / rate)
+    write_mp4([Image.new("RGB", (16, 16))] * 10, 10, tmp_path / "a.mp4", wave, rate)
+    heard, found = sound.read(tmp_path / "a.mp4")
+    assert found == taken
+    loud = (heard[0].abs() > 0.2).nonzero()[:, 0] / found
+    assert float(loud[0]) == pytest.approx(0.25, abs=2e-3)
+    assert float(loud[-1]) == pytest.approx(0.5, abs=2e-3)
+
+
 def test_odd_sides_are_made_even(tmp_path: Path) -> None:
     Video(10).write(clip(sides=(13, 15)), tmp_path / "a.mp4")
     assert decoding.decode(tmp_path / "a.mp4", "L", None, 10).shape == (1, 7, 14, 16)
@@ -125,6 +138,11 @@ def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for suffix in WRITES:
         with pytest.raises(UserError, match="cannot be written"):
             Video(10).write(clip(), tmp_path / "file" / f"a{suffix}")
+    with pytest.raises(UserError, match="takes sound of 1 or 2 channels, not of 3"):
+        write_mp4([Image.new("RGB", (16, 16))], 10, tmp_path / "a.mp4", torch.zeros(3, 800), 8000)
     monkeypatch.setattr(films, "available", lambda: False)
-    with pytest.raises(UserError, match=r"needs PyAV to be written: pip install 'mmdiff\[av\]'"):
-        Video(10).write(clip(), tmp_path / "a.mp4")
+    for refused in (partial(Video(10).write, clip()), Video(10).files):  # files: before the work
+        with pytest.raises(
+            UserError, match=r"needs PyAV to be written: pip install 'mmdiff\[av\]'"
+        ):
+            refused(tmp_path / "a.mp4")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -29,7 +30,7 @@ LONGEST = 1 << 25  # samples of a clip: a batch of longer ones fits into no memo
 
 _SYNTHETIC_COUNTS = {"train": 1000, "test": 100}
 _SYNTHETIC_BYTES = 4 << 30  # all of it at once is in memory
-_STREAM, _AGAIN = 16, 17  # of random numbers; training draws others from the same seed
+_AGAIN = noise.DATA + 1  # the stream of numbers of what is drawn again
 _SHIFT = 256  # a word begins up to this many samples late
 _FADE = 0.01  # seconds that a sound takes to end where the window does
 _QUIET = 0.01  # of the peak of its sound, -40 dB: a crop below it is drawn again
@@ -109,15 +110,29 @@ class Sounds(Dataset[dict[str, Any]]):
         sound = self._held.sounds[place]
         # One number each for the place and the sign, three apart as when `speech` was trained.
         keys = 3 * index + torch.arange(2)
-        where, sign = noise.uniform(self._seed, keys, count, _STREAM).tolist()
+        where, sign = noise.uniform(self._seed, keys, count, noise.DATA).tolist()
         if parts > 1:
             x = self._crop(sound, (part + where) / parts, index, count)
         else:
             late = min(_SHIFT, self.shape[1]) if self._held.aligned and self._shift else 0
             x = self._begun(sound, int(where * late))
         scale = -self.scale if self._flip and sign < 0.5 else self.scale
-        told = {what: values[place] for what, values in self._held.told.items()}
-        return {"x": x * scale, **told}
+        return {"x": x * scale, **self.told(index)}
+
+    def told(self, index: int) -> dict[str, Any]:
+        """What is told of item `index`, without decoding it."""
+        place, _, _ = self._items[index]
+        return {what: values[place] for what, values in self._held.told.items()}
+
+    def length(self, index: int) -> int:
+        """Samples of all of the sound that item `index` is from."""
+        return self._held.sounds[self._items[index][0]].length
+
+    def cut(self, index: int, start: int) -> dict[str, Any]:
+        """Of the sound that item `index` is from what begins at a sample; zeros follow its end."""
+        part = self._held.sounds[self._items[index][0]].part(start, self.shape[1])
+        x = F.pad(part, (0, self.shape[1] - part.shape[1]))
+        return {"x": x * self.scale, **self.told(index)}
 
     def summary(self) -> str:
         """How much of what there is, and what was left out: a few lines for people."""
@@ -190,13 +205,13 @@ def open_sounds(
     `synthetic` is made on the spot, see `mmdiff.audio.synthetic`.
 
     `folder:PATH` is any folder of sounds (what libsndfile reads: WAV, FLAC, Ogg, Opus, MP3, AIFF,
-    AU, CAF and more; and what PyAV does if it is installed), at any depth, of any rates and
-    channels. A file of less than 1.5 windows is one item, which begins where the file does; zeros
-    follow, or it fades out. A longer one counts as several items, about as many as it has windows;
-    each visit takes another crop from about its place, or from elsewhere if that is 40 dB or more
-    below the peak of the file. Files whose values go beyond [-1, 1] are made quieter as a whole.
-    `mmdiff.data.splits.choose` tells splits and classes. What cannot be read, or is silent, is left
-    out with a warning.
+    AU, CAF and more; and what PyAV does if it is installed; the sound of films where there is no
+    other), at any depth, of any rates and channels. A file of less than 1.5 windows is one item,
+    which begins where the file does; zeros follow, or it fades out. A longer one counts as several
+    items, about as many as it has windows; each visit takes another crop from about its place, or
+    from elsewhere if that is 40 dB or more below the peak of the file. Files whose values go beyond
+    [-1, 1] are made quieter as a whole. `mmdiff.data.splits.choose` tells splits and classes. What
+    cannot be read, or is silent, is left out with a warning.
 
     Args:
         name: one of `NAMES`.

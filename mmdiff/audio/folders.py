@@ -28,7 +28,8 @@ from mmdiff.audio.sound import (
     resampled_length,
 )
 from mmdiff.conditions import Class
-from mmdiff.data.folders import find, for_each, some, warn_of
+from mmdiff.data.containers import FILMS
+from mmdiff.data.folders import Found, find, for_each, some, warn_of
 from mmdiff.data.splits import choose
 from mmdiff.errors import UserError
 
@@ -138,7 +139,7 @@ def open_folder(
     Raises:
         UserError: `root` is missing, is not a folder or holds no sound that can be read and heard.
     """
-    found = find(root, SUFFIXES, "sounds")
+    found = _found(root)
     headers = for_each(_rate, [root / name for name in found.files], "listing sounds")
     rates: dict[str, int] = {}
     bad: dict[str, str] = {}
@@ -188,6 +189,16 @@ def open_folder(
         left_out={**found.left_out, **bad},
         note=chosen.note,
     )
+
+
+def _found(root: Path) -> Found:
+    """The sounds under `root`; where there are none, the films, which hold some."""
+    found = find(root, (*SUFFIXES, *FILMS), "sounds")
+    sounds = {name: size for name, size in found.files.items() if name.lower().endswith(SUFFIXES)}
+    if not sounds:
+        return found
+    films = dict.fromkeys(found.files.keys() - sounds.keys(), "of another kind")
+    return Found(sounds, found.left_out | films)
 
 
 class _Shelf:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmdiff.audio import datasets, sound
 from mmdiff.audio.joining import one_after_another
 from mmdiff.audio.paired import open_pairs
+from mmdiff.data.containers import FILMS
 from mmdiff.modality import Data, Modality, Rows
 from mmdiff.raster import save_png
 
@@ -28,12 +29,15 @@ class Sound(Modality):
     title = "sounds"
     names = datasets.NAMES
     suffixes = sound.SUFFIXES
+    within = FILMS
     writes = (".wav", ".flac")
     options = ("sample_rate", "seconds", "channels", "task", "noise")
     batch = 50
     count = None  # one of each class
     frames = 12
     shown = 256
+    time = 1
+    repairs = ("gap", "continue", "band", "room", "clipped", "denoise", "vary")
 
     sample_rate: int
     scale: float = 1.0
@@ -41,6 +45,10 @@ class Sound(Modality):
     @property
     def data_range(self) -> tuple[float, float]:
         return -self.scale, self.scale
+
+    @property
+    def rate(self) -> float:
+        return self.sample_rate
 
     @classmethod
     def open(
@@ -113,9 +121,6 @@ class Sound(Modality):
             "sample rate": f"{self.sample_rate:,} Hz",
             "sound": f"{length / self.sample_rate:g} s, {channels} channel{'s'[: channels > 1]}",
         }
-
-    def lasting(self, shape: Sequence[int], seconds: float) -> tuple[int, ...]:
-        return shape[0], max(1, round(seconds * self.sample_rate))
 
     def _waveform(self, x: Tensor) -> Tensor:
         return (x.detach() / self.scale).clamp(-1, 1).to("cpu", torch.float32)

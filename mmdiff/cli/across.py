@@ -35,7 +35,8 @@ def across(model: Diffusion, file: Path, out: str | None, checkpoint: str) -> Ac
     """The view of a joint model that makes what goes with `file`.
 
     Which part the file is, its suffix says; which is made, that of `out`, or else the first of the
-    others. What is shorter than the part is filled up, what is longer is cut. A film (.mp4) has
+    others. Of a film, which may be several parts, it is one that `out` does not hold. What is
+    shorter than the part is filled up, what is longer is cut. A film (.mp4) that is written has
     both parts, if the model has no others.
 
     Raises:
@@ -44,17 +45,23 @@ def across(model: Diffusion, file: Path, out: str | None, checkpoint: str) -> Ac
     if not (isinstance(model, Joint) and isinstance(model.info.modality, Together)):
         raise UserError(f"{checkpoint} makes nothing from anything else: leave --given out.")
     parts = model.info.modality.parts
-    name = next((n for n, part in parts.items() if file.suffix.lower() in part.suffixes), None)
-    if name is None:
+    kind, suffix = file.suffix.lower(), Path(out or "").suffix.lower()
+    if file.is_dir():
+        fits = [name for name, part in parts.items() if part.folders]
+    else:
+        fits = [name for name, part in parts.items() if kind in part.suffixes]
+        fits += [name for name, part in parts.items() if kind in part.within]
+    if not fits:
         known = ", ".join(f"{part.title} ({part.writes[0]})" for part in parts.values())
         raise UserError(f"--given {file} is of no kind that {checkpoint} knows: it knows {known}.")
-    others = [other for other in parts if other != name]
-    suffix = Path(out or "").suffix.lower()
-    made = next((other for other in others if suffix in parts[other].writes), others[0])
+    film = len(parts) == 2 and suffix == ".mp4"
+    ways = [(name, made) for name in fits for made in parts if made != name]
+    wanted = (way for way in ways if suffix in parts[way[1]].writes and not film)
+    name, made = next(wanted, ways[0])
     shape = model.packing.shapes[name]
     x = _fitted(parts[name].read(file, shape), shape, parts[name].rest)
     view = model.view(made, name)
-    if len(parts) > 2 or suffix != ".mp4":
+    if not film:
         return Across(view, {name: x}, parts[made], lambda made: made)
 
     def whole(drawn: Tensor) -> Tensor:

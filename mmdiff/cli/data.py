@@ -8,15 +8,22 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmdiff.cli.plain import arguments
 from mmdiff.data.folders import find
+from mmdiff.data.turns import evenly
 from mmdiff.errors import UserError
 from mmdiff.modality import Data, Modality, known, presets_of
 
+if TYPE_CHECKING:
+    from mmdiff.joint import Pairs
+
 # Where a flag is called otherwise than the argument.
 _FLAGS = {"width": "--channels", "channels": "--stereo"}
+_LENGTH = "seconds"  # the option
+_OF_TASKS = ("task", "noise")  # which make pairs of another kind
+_LOOKED_AT = 4  # files of a kind that may be of several modalities
 
 
 def takes(modality: type[Modality], preset: str | None, task: str | None = None) -> set[str]:
@@ -81,16 +88,26 @@ def _of_folder(
     return held[0], reason or ("most of its data are" if len(held) > 1 else "")
 
 
-def _held(root: Path, kinds: Sequence[type[Modality]]) -> list[type[Modality]]:
+def _held(
+    root: Path, kinds: Sequence[type[Modality]], within: bool = False
+) -> list[type[Modality]]:
     """What a folder holds of `kinds`, by bytes, the most first.
 
-    A file that may be of several, such as a GIF, is of the first.
+    Files that may be of several, such as GIFs, are of the first, unless most of a few of them say
+    that they are of another. What is `within` files of others, as sounds are in films, comes last.
     """
-    suffixes = {suffix: kind for kind in reversed(kinds) for suffix in kind.suffixes}
-    found = find(root, tuple(suffixes), " or ".join(kind.title for kind in kinds))
+    suffixes = tuple(suffix for kind in kinds for suffix in kind.suffixes)
+    found = find(root, suffixes, " or ".join(kind.title for kind in kinds))
+    alike: dict[str, list[str]] = {}
+    for name in found.files:
+        alike.setdefault(os.path.splitext(name)[1].lower(), []).append(name)
     held: Counter[type[Modality]] = Counter()
-    for name, size in found.files.items():
-        held[suffixes[os.path.splitext(name)[1].lower()]] += size + 1
+    for suffix, names in alike.items():
+        first, *others = (kind for kind in kinds if suffix in kind.suffixes)
+        few = [root / names[k] for k in evenly(len(names), min(len(names), _LOOKED_AT))]
+        kind = next((kind for kind in others if 2 * sum(map(kind.is_in, few)) > len(few)), first)
+        held[kind] += sum(found.files[name] + 1 for name in names)
+        held.update({kind: 0 for kind in kinds if within and suffix in kind.within})
     return [kind for kind, _ in held.most_common()]
 
 
@@ -103,35 +120,62 @@ def _flag(option: str) -> str:
     return _FLAGS.get(option, f"--{option.replace('_', '-')}")
 
 
-def open_pairs(pair: tuple[str, str], data_dir: Path | None) -> tuple[Data, Data]:
+def open_pairs(
+    pair: tuple[str, str],
+    data_dir: Path | None,
+    options: Mapping[str, Any],
+    augmentation: Mapping[str, Any],
+) -> tuple[Pairs, Pairs]:
     """Pairs to train on, and held-out ones, of two data sets that tell the same classes, or names.
 
-    One folder, named twice, may hold both. The parts are called as one of what they hold is,
-    `picture` and `sound`; of two alike, `first` and `second`.
+    One folder, named twice, may hold both, and films their sound. The parts are called as one of
+    what they hold is, `picture` and `sound`; of two alike, `first` and `second`. Each is opened
+    with those of the options that it takes; sounds are as long as videos if no option says.
 
     Raises:
-        UserError: what `modality_of` and `open_both` raise; data that make no pairs.
+        UserError: what `modality_of` and `open_both` raise; an option that no part takes; data that
+            make no pairs.
     """
     from mmdiff.joint import Pairs
     from mmdiff.joint.pairs import NAME, Joined
 
     kinds = [modality_of(dataset, None, {})[0] for dataset in pair]
     if pair[0] == pair[1] and pair[0].startswith("folder:"):
-        held = _held(Path(pair[0].removeprefix("folder:")).expanduser(), known())
+        held = _held(Path(pair[0].removeprefix("folder:")).expanduser(), known(), within=True)
         if len(held) > 1:
             kinds = sorted(held[:2], key=known().index)
+    for option in {**options, **augmentation}:
+        if option in _OF_TASKS or not any(option in kind.options for kind in kinds):
+            said = " and ".join(kind.title for kind in kinds)
+            raise UserError(f"{_flag(option)} is for no part of pairs of {said}: leave it out.")
     names = [kind.title.removesuffix("s") for kind in kinds]
     names = names if len(set(names)) > 1 else ["first", "second"]
-    opened = [open_both(k, name, data_dir, {}, {}) for k, name in zip(kinds, pair, strict=True)]
-    classes = all("label" in part.conditions for split in opened for part in split)
-    if not classes:
-        whole = {name: Joined(*splits) for name, splits in zip(names, opened, strict=True)}
-        train, test = Pairs(whole, NAME, "train"), Pairs(whole, NAME, "test")
-    else:
-        with arguments():
-            train, test = (
-                Pairs(dict(zip(names, split, strict=True))) for split in zip(*opened, strict=True)
-            )
+    opened: dict[str, tuple[Data, Data]] = {}
+    lasts: dict[str, float] = {}
+    # Those of any length last, for they take that of the others.
+    for k in sorted(range(len(pair)), key=lambda k: _LENGTH in kinds[k].options):
+        own, how = (
+            {option: value for option, value in given.items() if option in kinds[k].options}
+            for given in ({**lasts, **options}, augmentation)
+        )
+        opened[names[k]] = open_both(kinds[k], pair[k], data_dir, own, how)
+        data, _ = opened[names[k]]
+        if data.modality.time and _LENGTH not in kinds[k].options:
+            lasts = {_LENGTH: data.shape[1] / data.modality.rate}
+    parts = {name: opened[name] for name in names}
+    whole = {name: Joined(*splits) for name, splits in parts.items()}
+    classes = all("label" in part.conditions for splits in parts.values() for part in splits)
+    # Of one folder, what has the same name is of the same thing, whatever its class.
+    one = pair[0] == pair[1] and kinds[0] is not kinds[1]
+    if one and set.intersection(*(set(part.names) for part in whole.values())):
+        classes = False
+    with arguments():
+        train, test = (
+            Pairs({name: splits[k] for name, splits in parts.items()})
+            if classes
+            else Pairs(whole, NAME, split)
+            for k, split in enumerate(("train", "test"))
+        )
     print(train.met())
     return train, test
 

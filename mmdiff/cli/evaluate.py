@@ -45,8 +45,9 @@ def evaluate(
             min=2,
             max=60_000,
             help="How many samples.",
-            show_default="10,000 pictures, 1,000 spoken digits, of other sounds as many as are "
-            "held out, up to 1,000, and up to 100 pairs",
+            show_default="10,000 pictures; 1,000 spoken digits, videos or pairs of digits; 300 "
+            "bounces; of other sounds as many as are held out, up to 1,000, and of sounds of "
+            "sounds up to 100",
         ),
     ] = None,
     solver: SolverOption = None,
@@ -69,7 +70,9 @@ def evaluate(
     """Judge a model of digits or of any sound beside real ones that it never saw.
 
     Pairs of digits: how often they agree, and each is read right that was made from the other.
-    Digits, written or spoken: accuracy, Fréchet distance, and what was memorised. Sounds: how loud
+    Bounces: how often touches are heard, tones seen, and the pitch is that of the digit.
+    Digits, written or spoken: accuracy, Fréchet distance, and what was memorised. Videos of digits:
+    accuracy, Fréchet distance, whether they stay one digit, and how they move. Sounds: how loud
     they are, their spectrum where they are no digits, and what the front end's frames leave in them
     and do in one pass of the network. Sounds of sounds, as an enhancer's: what it was told and what
     came of it, beside the true one.

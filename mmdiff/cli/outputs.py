@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,19 +42,27 @@ class Destination:
             raise UserError(f"--out {out} is not for {what}: use one of {known}, or a folder/.")
         return cls(path, suffix)
 
-    def prepare(self, names: Sequence[str], suffix: str, overwrite: bool) -> list[Path]:
-        """The files for samples with these `names`, those in a folder with this `suffix`.
+    def prepare(
+        self,
+        names: Sequence[str],
+        suffix: str,
+        overwrite: bool,
+        written: Callable[[Path, bool], Sequence[Path]] = lambda path, many: [path],
+    ) -> list[Path]:
+        """The paths for samples with these `names`, those in a folder with this `suffix`.
 
         Makes the folder, and finds out now rather than after the work that nothing can be written
-        there, or that a file is in the way.
+        there, or that a file is in the way. `written` tells the files for a path, of one or of
+        many, see `Modality.files`.
 
         Raises:
             UserError: a file exists and `overwrite` is false, a folder stands where a file is to
-                be, or the folder for them cannot be made or written to.
+                be, or the folder for them cannot be made or written to; whatever `written` raises.
         """
-        files, folder = [self.path], self.path.parent
+        paths, folder = [self.path], self.path.parent
         if not self.suffix:
-            files, folder = [self.path / f"{name}{suffix}" for name in names], self.path
+            paths, folder = [self.path / f"{name}{suffix}" for name in names], self.path
+        files = [file for path in paths for file in written(path, bool(self.suffix))]
         make_folder(folder)
         folders = [file for file in files if file.is_dir()]
         if folders:
@@ -63,4 +71,4 @@ class Destination:
         if taken and not overwrite:
             more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
             raise UserError(f"{taken[0]} exists already{more}: add --overwrite to replace it.")
-        return files
+        return paths

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmdiff.cli.outputs import Destination
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
+from mmdiff.joint import Joint
 from mmdiff.modality import Modality
 from mmdiff.raster import save_png
 from mmdiff.restore import tasks
@@ -31,13 +32,22 @@ class Repair(NamedTuple):
     how: str = ""
 
 
-def repair_of(name: str, value: Any, model: Diffusion, file: Path) -> Repair:
+def repair_of(name: str, value: Any, model: Diffusion, file: Path, checkpoint: str) -> Repair:
     """The task of an option `name` with its `value`, for the damaged `file`.
 
     Raises:
-        UserError: files that cannot be read, or do not fit.
+        UserError: what is not done to such files; files that cannot be read, or do not fit.
         ValueError: a value that does not fit.
     """
+    modality = model.info.modality
+    if isinstance(model, Joint):
+        raise UserError(
+            f"{checkpoint} makes {modality.title}, of which a file is one part: for the others use "
+            f"mmdiff sample {checkpoint} --given {file} --out FILE."
+        )
+    if name not in modality.repairs:
+        known = ", ".join(f"--{one}" for one in modality.repairs)
+        raise UserError(f"--{name} is not for {modality.title}: use one of {known}.")
     return _REPAIRS[name](model, file, value)
 
 
@@ -77,35 +87,28 @@ def overview(
 
 
 def _read(model: Diffusion, file: Path, sides: Sequence[int] = (), channels: int = 0) -> Tensor:
-    """`file` in the units of the model; of `sides` (the model's if not given)."""
+    """`file` in the units of the model; of `sides` and `channels` (the model's if not given)."""
     shape = (channels or model.info.shape[0], *(sides or model.info.shape[1:]))
     x: Tensor = model.info.modality.read(file, shape)
-    if sides and x.shape[1:] != tuple(sides):
-        raise UserError(f"{file} has no other size to be brought to: such a task is for pictures.")
     return x
 
 
 def _mask(model: Diffusion, file: Path, picture: Path) -> Repair:
     y, white = _read(model, file), _read(model, picture)
     mask = (white > sum(model.info.modality.data_range) / 2).any(0)
-    if mask.shape != y.shape[1:]:
-        raise UserError(f"{picture} is not as large as {file}: for a sound, use --gap.")
+    if any(side not in (1, whole) for side, whole in zip(mask.shape, y.shape[1:], strict=True)):
+        raise UserError(f"{picture} and {file} differ in length: use one picture for all of it.")
     return _filled(model, y, mask, picture.name)
 
 
 def _gap(model: Diffusion, file: Path, spans: list[str]) -> Repair:
-    y = _read(model, file)
-    length = y.shape[-1]
-    try:
-        rate = model.info.modality.lasting(y.shape, 1.0)[-1]
-    except ValueError:
-        title = model.info.modality.title
-        raise UserError(f"--gap is of seconds, and {title} have none: use --mask.") from None
-    mask = torch.zeros(length, dtype=torch.bool)
+    y, modality = _read(model, file), model.info.modality
+    length, rate = y.shape[modality.time], modality.rate
+    mask = torch.zeros(length, *(1 for _ in y.shape[modality.time + 1 :]), dtype=torch.bool)
     for span in spans:
         try:
             begin, end = (round(float(second) * rate) for second in span.split(":"))
-        except ValueError:
+        except (ValueError, OverflowError):
             begin = end = 0
         if not 0 <= begin < end <= length:
             raise UserError(
@@ -149,7 +152,7 @@ def _enlarge(model: Diffusion, file: Path, factor: int) -> Repair:
 
 def _room(model: Diffusion, file: Path, response: Path) -> Repair:
     y, heard = _read(model, file), _read(model, response, channels=1)
-    if len(heard.shape) != 2 or not heard.any():
+    if not heard.any():
         raise UserError(f"{response} is no impulse response: give a sound that is not silent.")
     return Repair(y, partial(tasks.unroom, model, y, heard[0] / heard.abs().max()), response.name)
 

@@ -22,11 +22,17 @@ def restore(
         Path, typer.Argument(metavar="FILE", help="What is damaged, or is to go on or be varied.")
     ],
     mask: Annotated[
-        Path | None, _damage(metavar="PICTURE", help="Draw anew where this picture is white.")
+        Path | None,
+        _damage(
+            metavar="PICTURE",
+            help="Draw anew where this picture is white; of a video, in every frame.",
+        ),
     ] = None,
     gap: Annotated[
         list[str] | None,
-        _damage(metavar="FROM:TO", help="Draw these seconds of a sound anew; may be repeated."),
+        _damage(
+            metavar="FROM:TO", help="Draw these seconds of a sound or video anew; may be repeated."
+        ),
     ] = None,
     extend: Annotated[
         int | None, _damage(min=1, metavar="PIXELS", help="Draw what lies around a picture.")
@@ -43,7 +49,10 @@ def restore(
     ] = None,
     deblur: Annotated[
         float | None,
-        _damage(metavar="PIXELS", help="Undo a Gaussian blur of this deviation."),
+        _damage(
+            metavar="PIXELS",
+            help="Undo a Gaussian blur of this deviation, in each frame of a video.",
+        ),
     ] = None,
     room: Annotated[
         Path | None,
@@ -101,6 +110,8 @@ def restore(
     - `mmdiff restore speech clip.wav --continue 2.0 --label 7`
 
     - `mmdiff restore runs/video_v/model.safetensors seven.png --continue 1.6 --out seven.gif`
+
+    - `mmdiff restore runs/video_v/model.safetensors clip.gif --gap 0.2:0.5 --out fixed.gif`
     """
     from tqdm import tqdm
 
@@ -126,6 +137,8 @@ def restore(
     ((name, value),) = wrong.items()
     model = open_model(checkpoint, device)
     modality = model.info.modality
+    with arguments():
+        repair = repair_of(name, value, model, file, checkpoint)
     destination = Destination.parse(
         f"restored{modality.writes[0]}" if out is None else out,
         (".png", *modality.writes),
@@ -139,10 +152,8 @@ def restore(
     told = {"label": label, "speaker": speaker}
     kinds = {name: kind for name, kind in model.conditions.items() if told.get(name) is not None}
     wanted = choose_samples(kinds, told, count, None, checkpoint)
-    with arguments():
-        repair = repair_of(name, value, model, file)
     names = [f"{file.stem}_{index}" for index in range(count)]
-    paths = destination.prepare(names, modality.writes[0], overwrite)
+    paths = destination.prepare(names, modality.writes[0], overwrite, modality.files)
     model_name = "/".join(Path(checkpoint).with_suffix("").parts[-2:])
     note = generated(model_name, seed, sampling) | wanted.said(0, count)
     note |= {"Restored from": file.name, "Restored by": f"{name} {repair.how}".strip()}

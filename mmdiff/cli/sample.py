@@ -142,7 +142,8 @@ def sample(
     if seconds is not None:
         with arguments():
             shape = modality.lasting(shape, seconds)
-    varied = None if vary is None else modality.read(vary, shape)
+    with arguments():
+        varied = None if vary is None else modality.read(vary, shape)
     shape = shape if varied is None else tuple(varied.shape)
     sampling = settings(
         model, shape, checkpoint, steps=steps, guidance=guidance, spin=spin,
@@ -166,7 +167,8 @@ def sample(
     steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0))) * (len(turns) or 1)
     writer = Writer(destination, modality, shape, wanted, note, steps, overwrite)
     size = batch or modality.batch
-    with tqdm(total=-(-wanted.count // size) * steps, unit="step", disable=None) as bar:
+    total = -(-wanted.count // size) * steps
+    with arguments(), tqdm(total=total, unit="step", disable=None) as bar:
 
         def on_step(i: int, t: float, x: Tensor, x0: Tensor) -> None:
             if writer.shows(i):

@@ -12,6 +12,7 @@ import typer
 from mmdiff.cli.options import DataDir, DeviceOption, PrecisionName
 
 if TYPE_CHECKING:
+    from mmdiff.modality import Data
     from mmdiff.recipe import Recipe
 
 FEWEST = 2_000  # steps of a training that may show more than noise
@@ -41,14 +42,15 @@ def train(
         typer.Option(
             metavar="DATASET DATASET",
             help="Instead of a data set: pairs of what has the same class in two of them, or where "
-            "there are no classes the same file name, for a joint model.",
+            "there are no classes the same file name, for a joint model. Options go to those of "
+            "the two that take them.",
         ),
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
             help="For pictures: fast makes good digits in an hour on two cores, thesis is the "
-            "slow original. For sounds: v. For both: transformer.",
+            "slow original. For sounds and videos: v. For pictures and sounds: transformer.",
             show_default="fast or v",
         ),
     ] = None,
@@ -113,7 +115,9 @@ def train(
     seconds: Annotated[
         float | None,
         typer.Option(
-            min=0.01, help="For sound: length of a clip.", show_default="0.64 for fsdd, else 1.5"
+            min=0.01,
+            help="For sound: length of a clip.",
+            show_default="0.64 for fsdd, else 1.5; as long as its video in a pair",
         ),
     ] = None,
     channels: Annotated[
@@ -192,6 +196,8 @@ def train(
     - `mmdiff train --dataset folder:clips --frames 16 --fps 10`
 
     - `mmdiff train --pair folder:faces folder:voices`
+
+    - `mmdiff train --pair folder:films folder:films --size 32 --frames 16 --fps 10`
     """
     from dataclasses import replace
 
@@ -214,10 +220,10 @@ def train(
     if is_run(out) and not resume:
         raise UserError(f"{out} holds a run: go on with it (--resume), or choose another --out.")
     place = devices.choose(device)
+    data: Data
+    held_out: Data
     if pair:
-        if opening or augmentation or making:
-            raise UserError("pairs are taken as the data sets have them: give --pair alone.")
-        data, held_out = open_pairs(pair, data_dir)
+        data, held_out = open_pairs(pair, data_dir, {**opening, **making}, augmentation)
         modality = type(data.modality)
     else:
         modality, why = modality_of(dataset, preset, {**opening, **augmentation, **making})

@@ -36,8 +36,8 @@ class Writer:
         overwrite: replace files.
 
     Raises:
-        UserError: a file exists and `overwrite` is false, or nothing can be written there; more
-            samples than one picture can show or one file should hold.
+        UserError: a file exists and `overwrite` is false, or nothing, or nothing such, can be
+            written there; more samples than one picture can show or one file should hold.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Writer:
         if self._suffix and wanted.count * prod(shape) * max(1, len(shown)) > HELD:
             raise UserError(f"{many} file: use a smaller -n, or a folder/.")
         names = sample_names(next(iter(wanted.names().values()), None), wanted.count)
-        self._files = destination.prepare(names, modality.writes[0], overwrite)
+        self._files = destination.prepare(names, modality.writes[0], overwrite, modality.files)
         self._states: dict[int, list[Tensor]] = {step: [] for step in shown}
         self._samples: list[Tensor] = []
         self._done = self._beyond = 0
@@ -82,10 +82,7 @@ class Writer:
                 f"the {title} have NaN in them, for the model has diverged or is guided too hard: "
                 "use another model, or a smaller --guidance."
             )
-        low, high = self._modality.data_range
-        slack = (high - low) / 1000
-        outside = (x < low - slack) | (x > high + slack)
-        self._beyond += int(outside.flatten(1).any(1).sum())
+        self._beyond += int(self._modality.beyond(x).sum())
         if not self._suffix:
             for index, one in enumerate(x, self._done):
                 file = self._files[index]

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv")
+
 CLEARLY = 0.01  # of what was promised: a file that lacks more is cut
 
 # Playlists are no data, and would open other files and addresses.

@@ -25,7 +25,6 @@ from mmdiff.modality import Modality
 NAMES = (*public.NAMES, "folder:PATH")
 
 LARGEST = 1 << 12  # pixels of a side: a batch of larger images fits into no memory
-_STREAM = 16  # of random numbers; training draws others from the same seed
 
 
 class Images(Dataset[dict[str, Any]]):
@@ -92,13 +91,16 @@ class Images(Dataset[dict[str, Any]]):
         if self._flip or self._crop:
             # One number each for the place and the side.
             keys = 2 * index + torch.arange(2)
-            place, side = noise.uniform(self._seed, keys, count, _STREAM).tolist()
+            place, side = noise.uniform(self._seed, keys, count, noise.DATA).tolist()
             if self._crop:
                 x = _window(x, self.shape[1:], place)
             if self._flip and side < 0.5:
                 x = x.flip(-1)
-        x = x / 127.5 - 1
-        return {"x": x, "label": self._targets[index]} if self.conditions else {"x": x}
+        return {"x": x / 127.5 - 1, **self.told(index)}
+
+    def told(self, index: int) -> dict[str, Any]:
+        """What is told of item `index`, without decoding it."""
+        return {"label": self._targets[index]} if self.conditions else {}
 
     def summary(self) -> str:
         """What is in it, for people: how many items, of which size and classes; what is not."""

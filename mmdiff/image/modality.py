@@ -28,6 +28,7 @@ class Pictures(Modality):
     count = 64
     frames = 50
     rest = -1.0  # black
+    repairs = ("mask", "extend", "enlarge", "deblur", "denoise", "colour", "vary")
 
     @property
     def data_range(self) -> tuple[float, float]:

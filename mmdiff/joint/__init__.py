@@ -2,9 +2,11 @@
 
 from mmdiff.joint.modality import Together
 from mmdiff.joint.model import Joint, Shares
-from mmdiff.joint.network import Bundled, Given
+from mmdiff.joint.network import Bundled, Frozen, Given
 from mmdiff.joint.packing import Packing
 from mmdiff.joint.pairs import Pairs
 from mmdiff.joint.turns import in_turn
 
-__all__ = ["Bundled", "Given", "Joint", "Packing", "Pairs", "Shares", "Together", "in_turn"]
+__all__ = [
+    "Bundled", "Frozen", "Given", "Joint", "Packing", "Pairs", "Shares", "Together", "in_turn",
+]  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -50,30 +51,50 @@ class Together(Modality):
     def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:
         raise ValueError("a file holds one part of a pair: read it by the modality of that.")
 
-    def files(self, path: Path | str) -> dict[str, Path]:
+    def files(self, path: Path | str, many: bool = False) -> Sequence[Path]:
         """Where the parts of the one that is called `path` lie: `7.png` and `7.wav`.
 
-        Of parts that would be called the same, `7_left.png` and `7_right.png`.
+        Of parts that would be called the same, `7_left.png` and `7_right.png`. A film, or what
+        shows many, is one file.
         """
         path = Path(path)
+        if path.suffix.lower() == ".mp4":
+            from mmdiff.joint.film import ready  # which needs this
+
+            ready(self, path)
+            many = True
+        if many:
+            return [path]
         suffixes = {name: part.writes[0] for name, part in self.parts.items()}
         if len(set(suffixes.values())) == len(suffixes):
-            return {name: path.with_suffix(suffix) for name, suffix in suffixes.items()}
-        return {name: path.with_name(f"{path.stem}_{name}{s}") for name, s in suffixes.items()}
+            return [path.with_suffix(suffix) for suffix in suffixes.values()]
+        return [path.with_name(f"{path.stem}_{name}{s}") for name, s in suffixes.items()]
 
     def write(self, x: Tensor, path: Path | str, note: Mapping[str, str] | None = None) -> None:
-        """One x [1, N] as a file a part, see `files`; many [M, 1, N] as one picture or film."""
+        """One x [1, N] as a file a part, see `files`; many [M, 1, N] as one picture or film.
+
+        A .wav holds what is heard of them.
+        """
         if Path(path).suffix.lower() == ".mp4":
             from mmdiff.joint.film import write_film  # which needs this
 
             write_film(self, x if x.ndim == 3 else x[None], path, note)
             return
+        if Path(path).suffix.lower() == ".wav":
+            heard = next(name for name, part in self.parts.items() if ".wav" in part.writes)
+            self.parts[heard].write(self.packing.unpack(x)[heard], path, note)
+            return
         if x.ndim == 3:
             save_png(self.show([("", x)]), path, note)
             return
-        places = self.files(path)
-        for name, part in self.packing.unpack(x).items():
-            self.parts[name].write(part, places[name], note)
+        unpacked = self.packing.unpack(x)
+        for (name, part), place in zip(self.parts.items(), self.files(path), strict=True):
+            part.write(unpacked[name], place, note)
+
+    def beyond(self, x: Tensor) -> Tensor:
+        parts = self.packing.unpack(x)
+        beyond = [part.beyond(parts[name]) for name, part in self.parts.items()]
+        return torch.stack(beyond).any(0)
 
     def show(self, rows: Rows, captions: Sequence[str] = ()) -> Image.Image:
         """What each part shows, one below the other."""

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from mmdiff import noise
 from mmdiff import prediction as pred
 from mmdiff.checkpoints import Info
-from mmdiff.conditions import Class
+from mmdiff.conditions import Class, Condition
 from mmdiff.diffusion import Diffusion, Times, expand
-from mmdiff.joint.network import Bundled, Parts, View
+from mmdiff.joint.network import Bundled, Frozen, Parts, View
 from mmdiff.noise import Draws
 from mmdiff.schedules import Schedule, Trigonometric
 from mmdiff.told import Told
@@ -62,7 +62,8 @@ class Joint(Diffusion):
                               picture=x["picture"])
 
     Args:
-        parts: by name; `Bundled` models stay as they are, others are trained and stored too.
+        parts: by name. Models that were loaded stay as they are, and so do `Bundled` ones, whose
+            weights are not even stored; fresh ones are trained.
         bridge: what asks the networks of all parts together: `mmdiff.nn.Bridge`, or any module
             `forward(networks, x, t, told, apart)` that returns what each says, all by name;
             networks, x, t and told are those of each part, which are alone in the samples `apart`.
@@ -90,7 +91,7 @@ class Joint(Diffusion):
 
     def __init__(
         self,
-        parts: Mapping[str, Diffusion | Bundled],
+        parts: Mapping[str, Diffusion | Bundled | Frozen],
         bridge: nn.Module,
         schedule: Schedule | None = None,
         *,
@@ -133,6 +134,13 @@ class Joint(Diffusion):
     def guidable(self) -> bool:
         """Always: see `tell`."""
         return True
+
+    @property
+    def usually_told(self) -> Mapping[str, Condition]:
+        """With turns the first part alone is told anything, see `in_turn`."""
+        told = super().usually_told
+        first = [self.parts[name].conditions for name in self.turns[:1]] or [told]
+        return {name: kind for name, kind in told.items() if name in first[0]}
 
     def tell(
         self,
@@ -253,8 +261,7 @@ class Joint(Diffusion):
         near, times, wanted = self.backbone.given_at, {}, {}
         for k, (name, of) in enumerate(self.parts.items()):
             own = noise.uniform(draws.seed, draws.places, draws.step, _EACH + k)
-            mine = torch.where(independent, own, u)
-            t = torch.where(chosen == k, of.training_times(mine), torch.where(given, near, 1.0))
+            t = torch.where(chosen == k, of.training_times(u), torch.where(given, near, 1.0))
             t = torch.where(independent, of.training_times(own), t)
             times[name] = torch.where(together, of.schedule.time_of(log_snr).to(t), t).clamp(0, 1)
             wanted[name] = together | independent | (chosen == k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,25 @@ class Bundled:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """A copy of a trained model as a part of another, which stores its weights and trains none.
+
+    Attributes:
+        model: its parameters are buffers.
+    """
+
+    model: Diffusion
+
+    def __post_init__(self) -> None:
+        copied = deepcopy(self.model)
+        for module in copied.modules():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                delattr(module, name)
+                module.register_buffer(name, weight.detach())
+        object.__setattr__(self, "model", copied)
+
+
+@dataclass(frozen=True)
 class Given(Condition):
     """Another modality of the same thing: float [B, *shape], NaN where it is not told."""
 
@@ -75,21 +95,21 @@ class Parts(nn.Module):
     """Several models and the bridge between them: a backbone of packed states, which predicts x0.
 
     Args:
-        models: by name; those that are `Bundled` stay as they are: they are no submodules, so that
-            nothing trains or stores them.
+        models: by name; those that are `Bundled` are no submodules, so that nothing trains or
+            stores them. Those that say what they make were trained: they become `Frozen`.
         infos: what each makes; a model's own `info` where it is left out.
         bridge: see `Joint`.
         schedule: of the packed states.
         given_at: the time of parts that views are given.
 
     Raises:
-        ValueError: models that do not say what they make, work on a code, or know different
-            conditions by one name.
+        ValueError: models that do not say what they make, work on a code, are called like a
+            condition, or know different conditions by one name.
     """
 
     def __init__(
         self,
-        models: Mapping[str, Diffusion | Bundled],
+        models: Mapping[str, Diffusion | Bundled | Frozen],
         bridge: nn.Module,
         schedule: Schedule,
         infos: Mapping[str, Info] | None = None,
@@ -97,9 +117,16 @@ class Parts(nn.Module):
     ) -> None:
         super().__init__()
         self.given_at = given_at
-        self.made = dict(models)
-        self._lent = {n: load(of.name) for n, of in models.items() if isinstance(of, Bundled)}
-        own = {name: of for name, of in models.items() if isinstance(of, Diffusion)}
+        self.made = {
+            name: Frozen(of) if isinstance(of, Diffusion) and of.info is not None else of
+            for name, of in models.items()
+        }
+        self._lent = {n: load(of.name) for n, of in self.made.items() if isinstance(of, Bundled)}
+        own = {
+            name: of.model if isinstance(of, Frozen) else of
+            for name, of in self.made.items()
+            if not isinstance(of, Bundled)
+        }
         self.own = nn.ModuleDict(own)
         self.bridge, self.schedule = bridge, schedule
         self.models: dict[str, Diffusion] = {n: self._lent.get(n) or own[n] for n in models}
@@ -111,6 +138,8 @@ class Parts(nn.Module):
             if of.codec is not None:
                 raise ValueError(f"{name} works on a code, which a joint model cannot pack.")
             for what, kind in of.conditions.items():
+                if what in models:
+                    raise ValueError(f"a part cannot be called {what}: {name} is told such.")
                 if self.conditions.setdefault(what, kind) != kind:
                     raise ValueError(f"{what} means something else to {name}: name it otherwise.")
         self.packing = Packing({name: info.shape for name, info in self.infos.items()})

@@ -26,7 +26,7 @@ NEAR = 1 / FPS  # seconds: a frame
 _HOP = 32  # samples: 4 ms
 _BANDS, _HEARD = 40, 40.0  # mel bands; decibels below the loudest
 _TONE = RATE // 8  # samples
-_SPEEDS, _STARTS = torch.linspace(-25, 25, 101), 24  # pixels a second; of a period
+_SPEEDS, _STARTS = torch.linspace(-25, 25, 101), 24  # pixels a second; from wall to wall
 _STILL = 3.0  # pixels a second: what is slower along an axis tells no touch
 
 
@@ -94,8 +94,8 @@ def touches(video: Tensor) -> list[float]:
 def _reversals(place: Tensor, time: Tensor, room: Tensor) -> list[float]:
     starts = torch.linspace(0, 1, _STARTS) * room
     speed, start = torch.cartesian_prod(_SPEEDS, starts).unbind(1)
-    path = start[:, None] + speed[:, None] * time
-    wave = room - (path.remainder(2 * room) - room).abs()  # as `moving.bounced` goes
+    # [N, T], contiguous: sums in another order would choose another of two fits that are as good.
+    wave = moving.bounced(start, speed, room, time).T.contiguous()
     off = (place - wave).mean(1, keepdim=True)
     best = int((place - wave - off).square().sum(1).argmin())
     if speed[best].abs() < _STILL:

@@ -16,7 +16,7 @@ from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import open_images
 from mmdiff.joint import Joint, in_turn
-from mmdiff.metrics.batches import Batch, take
+from mmdiff.metrics.batches import DIGITS, Batch, class_names, take
 from mmdiff.metrics.images import ImageReport, evaluate_images
 from mmdiff.metrics.judge import DigitJudge, accuracy, load_judge, run_judge
 from mmdiff.metrics.speech import SpeechReport, evaluate_speech
@@ -115,6 +115,16 @@ class Drawing:
         return torch.cat(list(tqdm(parts, total=total, disable=not self.progress))).float().cpu()
 
 
+def _is_of_digits(model: Joint) -> bool:
+    infos = model.backbone.infos
+    return (
+        infos.keys() == {PICTURE, SOUND}
+        and tuple(infos[PICTURE].shape) == (1, 28, 28)
+        and getattr(infos[SOUND].modality, "sample_rate", None) == SpeechJudge.sample_rate
+        and class_names(model.conditions.get("label")) in ((), DIGITS)
+    )
+
+
 def evaluate_duet(
     model: Diffusion,
     sampling: Sampling,
@@ -132,8 +142,11 @@ def evaluate_duet(
     Raises:
         UserError: a model that does not make pictures and sounds of digits; data that are missing.
     """
-    if not isinstance(model, Joint) or model.parts.keys() != {PICTURE, SOUND}:
-        raise UserError(f"only a joint model of a {PICTURE} and a {SOUND} is judged so.")
+    if not (isinstance(model, Joint) and _is_of_digits(model)):
+        raise UserError(
+            "only joint models of written and spoken digits, 28x28 and at "
+            f"{SpeechJudge.sample_rate} Hz, can be judged: the bundled judges know nothing else."
+        )
     scale = model.backbone.infos[SOUND].modality.data_range[1]
     readers = Readers(load_judge(), load_speech_judge(), scale)
     seconds = model.packing.shapes[SOUND][1] / SpeechJudge.sample_rate

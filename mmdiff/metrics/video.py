@@ -20,6 +20,7 @@ from mmdiff.metrics.reports import Judged
 from mmdiff.sampling import Sampling
 from mmdiff.video.datasets import open_videos
 from mmdiff.video.modality import Video
+from mmdiff.video.moving import sampled
 
 MOST = 2000  # held-out clips that samples are compared with
 _INK = 0.25  # of full light: what is darker is no part of a digit
@@ -96,9 +97,8 @@ def centred(x: Tensor, places: Tensor, side: int = 28) -> Tensor:
         (torch.arange(side) - (side - 1) / 2 + place.flatten()[:, None]) * 2 / long
         for place, long in zip(places.unbind(2), (high, wide), strict=True)
     )
-    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1)
     light = rearrange(x + 1, "n 1 t h w -> (n t) 1 h w")
-    return F.grid_sample(light, grid, "bicubic", align_corners=False).clamp(0, 2) - 1
+    return sampled(light, rows, columns).clamp(0, 2) - 1
 
 
 def judged(x: Tensor, judge: DigitJudge) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from mmdiff.nn.embeddings import TimeEmbedding
 _HEAD = 32
 _FEW = 16  # channels that a slice is read in
 _STEEP = 4.0  # what a slice further in time costs, see `slices`
-_LONGEST = 512  # positions, twice the longest wave that marks one
+_LONGEST = 512  # positions: the longest wave that marks one; the shortest has two
 
 
 class Bridge(nn.Module):

@@ -110,13 +110,15 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all positions, heads of 32 channels; it starts as the identity."""
+    """Self-attention over all positions, a head for 32 channels; it starts as the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.heads = max(1, channels // _HEAD)
         if channels % self.heads:
-            raise ValueError(f"attention needs channels that {_HEAD} divides, not {channels}.")
+            raise ValueError(
+                f"{self.heads} heads do not divide {channels} channels: use a multiple of {_HEAD}."
+            )
         self.norm = group_norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)

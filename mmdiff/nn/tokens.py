@@ -38,13 +38,15 @@ class TokenEmbedding(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Each position attends to all tokens, heads of 32 channels; it starts as the identity."""
+    """Each position attends to all tokens, a head for 32 channels; it starts as the identity."""
 
     def __init__(self, channels: int, features: int) -> None:
         super().__init__()
         self.heads = max(1, channels // _HEAD)
         if channels % self.heads:
-            raise ValueError(f"attention needs channels that {_HEAD} divides, not {channels}.")
+            raise ValueError(
+                f"{self.heads} heads do not divide {channels} channels: use a multiple of {_HEAD}."
+            )
         self.norm = nn.GroupNorm(1, channels)
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(features, 2 * channels)

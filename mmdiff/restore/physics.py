@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,9 +58,15 @@ class Mask(Linear):
 
 @dataclass(frozen=True)
 class Filter(Linear):
-    """Each axis filtered by the symmetric `taps` [K], then every `stride`-th position of it.
+    """Some axes filtered by the symmetric `taps` [K], then every `stride`-th position of them.
 
     What is kept stands for the middle of `stride` positions. The ends are repeated beyond them.
+
+    Attributes:
+        shape: [C, *spatial] of x.
+        taps: the same for all axes.
+        stride: 1 keeps all positions.
+        axes: which of `shape` are filtered; all but the channels if None.
 
     Raises:
         ValueError: sides that `stride` does not divide, or taps with no middle for it: there are
@@ -69,9 +76,10 @@ class Filter(Linear):
     shape: tuple[int, ...]
     taps: Tensor
     stride: int = 1
+    axes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if any(side % self.stride for side in self.shape[1:]):
+        if any(self.shape[axis] % self.stride for axis in self._axes):
             raise ValueError(f"{self.stride} does not divide all sides of {list(self.shape)}.")
         if len(self.taps) < self.stride or (len(self.taps) - self.stride) % 2:
             raise ValueError(f"{len(self.taps)} taps have no middle at a stride of {self.stride}.")
@@ -79,16 +87,22 @@ class Filter(Linear):
     @property
     def reach(self) -> tuple[int, int] | None:
         """As of `Linear`."""
-        return None if self.stride > 1 else 2 * (len(self.taps) // 2,)
+        if self.stride > 1:
+            return None
+        return 2 * (len(self.taps) // 2 if len(self.shape) - 1 in self._axes else 0,)
+
+    @property
+    def _axes(self) -> Sequence[int]:
+        return range(1, len(self.shape)) if self.axes is None else self.axes
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         beyond = (len(self.taps) - self.stride) // 2
         taps = self.taps.to(x)[None, None]
-        for axis in range(2, x.ndim):
-            lines = x.movedim(axis, -1)
+        for axis in self._axes:
+            lines = x.movedim(axis + 1, -1)
             flat = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (beyond, beyond), "replicate")
             flat = F.conv1d(flat, taps, stride=self.stride)
-            x = flat.reshape(*lines.shape[:-1], -1).movedim(-1, axis)
+            x = flat.reshape(*lines.shape[:-1], -1).movedim(-1, axis + 1)
         return x
 
 

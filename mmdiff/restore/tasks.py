@@ -131,15 +131,24 @@ def enlarge(model: Diffusion, y: Tensor, factor: int, **how: Any) -> Tensor:
 
 def widen(model: Diffusion, y: Tensor, band: float, **how: Any) -> Tensor:
     """Draw what lies above `band` Hz in a sound, of which nothing there is taken for known."""
-    rate = model.info.modality.lasting(y.shape, 1.0)[-1]
-    taps = lowpass((1 - 1 / _STEEP) * band / (rate / 2), lobes=_STEEP)
+    taps = lowpass((1 - 1 / _STEEP) * band / (model.info.modality.rate / 2), lobes=_STEEP)
     physics = Filter(tuple(y.shape), taps)
     return restore(model, physics.A(y[None])[0], physics, **how)
 
 
 def deblur(model: Diffusion, y: Tensor, width: float, **how: Any) -> Tensor:
-    """Undo a Gaussian blur with a deviation of `width` positions."""
-    return restore(model, y, Filter(tuple(y.shape), gaussian(width)), **how)
+    """Undo a Gaussian blur with a deviation of `width` positions, of space alone.
+
+    Raises:
+        ValueError: a width that is not above 0; signals of time alone.
+    """
+    taps = gaussian(width)
+    modality = model.info.modality if model.info else None
+    time = modality.time if modality else None
+    space = tuple(axis for axis in range(1, y.ndim) if axis != time)
+    if not space:
+        raise ValueError("there are no pixels here to be blurred: for a sound, use `widen`.")
+    return restore(model, y, Filter(tuple(y.shape), taps, axes=space), **how)
 
 
 def colour(model: Diffusion, y: Tensor, **how: Any) -> Tensor:

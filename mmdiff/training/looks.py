@@ -40,8 +40,8 @@ class Looks:
         self.modality: Any = trainer.info.modality if drawn else None
         self.recipe = trainer.recipe
         self.kinds = trainer.model.conditions
-        told = self.model.usually_told if drawn else {}
-        self.counts = {name: kind.choices for name, kind in told.items() if kind.choices}
+        self.told = self.model.usually_told if drawn else {}
+        self.counts = {name: kind.choices for name, kind in self.told.items() if kind.choices}
 
     def watch(self, trainer: Trainer, epoch: int) -> None:
         """The progress picture and samples, as files and in TensorBoard."""
@@ -68,8 +68,7 @@ class Looks:
         if heard := self.modality.heard(x):
             wave, rate = heard
             trainer.journal.audio("samples", wave, rate, step)
-            path = trainer.out / "samples" / f"{name}{self.modality.writes[0]}"
-            self.modality.write(x, path, note)
+            self.modality.write(x, trainer.out / "samples" / f"{name}.wav", note)
 
     def finish(self) -> None:
         """Samples of the finished model, a file each; together; and the reverse process.
@@ -164,8 +163,7 @@ class Looks:
     def _told(self, count: int) -> dict[str, Tensor]:
         """What the first samples are told: classes take turns, all else is of held-out signals."""
         told = self._held_out(count) | take_turns(self.counts, count)
-        del told["x"]
-        return told
+        return {name: told[name] for name in self.told}
 
     def _held_out(self, count: int) -> dict[str, Tensor]:
         """So many held-out signals, spread over all, and what is told of them, on the device."""

@@ -87,8 +87,21 @@ class Videos(Dataset[dict[str, Any]]):
         Raises:
             UserError: a file of a folder has gone or is broken now.
         """
-        x = self._held.clips.clip(self._seed, index, count)
-        return {"x": x, "label": self._held.targets[index]} if self.conditions else {"x": x}
+        return {"x": self._held.clips.clip(self._seed, index, count), **self.told(index)}
+
+    def told(self, index: int) -> dict[str, Any]:
+        """What is told of item `index`, without decoding it."""
+        return {"label": self._held.targets[index]} if self.conditions else {}
+
+    def length(self, index: int) -> int:
+        """Frames of all of the film that item `index` is from, in a folder."""
+        assert isinstance(self._held.clips, Crops)
+        return self._held.clips.length(index)
+
+    def cut(self, index: int, start: int) -> dict[str, Any]:
+        """Of the film that item `index` is from, in a folder, what begins at a frame."""
+        assert isinstance(self._held.clips, Crops)
+        return {"x": self._held.clips.cut(index, start), **self.told(index)}
 
     def summary(self) -> str:
         """What is in it, for people: how many clips, of which shape and classes; what is not."""
@@ -148,17 +161,29 @@ def open_videos(
     if frames < 1 or not (fps is None or 0 < fps <= 1000):
         raise ValueError(f"clips have 1 frame or more, at 1000 a second or fewer: {frames}, {fps}.")
     sides = checked_sides(size)
-    if sides and frames * sides[0] * sides[1] > LONGEST:
-        raise ValueError(f"{frames:,} frames of {sides[0]} x {sides[1]} fit into no memory.")
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
+        if sides:
+            _fit(frames, *sides)
         held = open_folder(Path(path).expanduser().absolute(), split, sides, frames, fps)
+        _fit(*held.clips.shape[1:])
     elif name == "moving-mnist":
+        sides = sides or _SIDES
+        _fit(frames, *sides)
         root = Path(data_dir or os.environ.get("MMDIFF_DATA") or "data").expanduser().absolute()
-        held = _moving(root, split, (frames, *(sides or _SIDES)), fps or FPS)
+        held = _moving(root, split, (frames, *sides), fps or FPS)
     else:
         raise UserError(f"unknown data set {name!r}; known are {', '.join(NAMES)}.")
     return Videos(name, held, seed)
+
+
+def _fit(frames: int, height: int, width: int) -> None:
+    """Raises ValueError for clips that no memory can hold."""
+    if frames * height * width > LONGEST:
+        raise ValueError(
+            f"{frames:,} frames of {height} x {width} pixels fit into no memory: ask for fewer or "
+            "smaller ones."
+        )
 
 
 def _moving(root: Path, split: str, shape: tuple[int, int, int], fps: float) -> Held:

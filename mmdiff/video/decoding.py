@@ -18,18 +18,18 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from mmdiff.data.containers import CLEARLY, available, opened
+from mmdiff.data.containers import CLEARLY, FILMS, available, opened
 from mmdiff.data.folders import GENERATED
 from mmdiff.errors import UserError
 from mmdiff.image.decoding import SUFFIXES as PICTURES
 from mmdiff.image.decoding import Mode, Sides, is_generated, open_picture, reason, to_pixels
 from mmdiff.raster import ANIMATED
 
-FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv")
 SUFFIXES = (*ANIMATED, *FILMS)
 FRAMES = tuple(suffix for suffix in PICTURES if suffix not in ANIMATED)  # of files of one frame
 
 _UNTIMED = 0.1  # seconds that a frame stays whose file says 0, as browsers have it
+_FAINT = 2  # of 255: chroma that coding leaves in what is grey
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,26 @@ def _film(path: Path) -> Iterator[tuple[Image.Image, float]]:
 
 def _film_header(path: Path) -> Header:
     with _opened_film(path) as (container, stream):
-        seconds = float((stream.duration or 0) * stream.time_base) or container.duration / 1e6
+        seconds = float((stream.duration or 0) * stream.time_base)
+        seconds = seconds or (container.duration or 0) / 1e6
+        frames = stream.frames or round(seconds * stream.average_rate)
+        if not frames:  # what is written while it is watched cannot say how long it will be
+            frames = sum(packet.size > 0 for packet in container.demux(stream))
+            container.seek(0)
         return Header(
-            stream.format.name.startswith("gray"),
+            # Most have colours, and are read up to the first.
+            stream.format.name.startswith("gray") or all(map(_is_faint, container.decode(stream))),
             (stream.height, stream.width),
-            stream.frames or round(seconds * stream.average_rate),
-            seconds,
+            frames,
+            seconds or float(frames / stream.average_rate),
             GENERATED in str(dict(container.metadata)),
         )
+
+
+def _is_faint(frame: Any) -> bool:
+    """Whether a frame of PyAV has no colours."""
+    chroma = frame.to_ndarray(format="yuv444p")[1:].astype(int)
+    return bool((abs(chroma - 128) <= _FAINT).all())
 
 
 @contextmanager

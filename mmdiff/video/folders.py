@@ -26,7 +26,6 @@ from mmdiff.video.decoding import FRAMES, SUFFIXES, decode, read_header
 
 CACHE_BYTES = 1 << 30  # decoded clips up to this size stay in memory
 FPS = 10.0  # of frames that are files, which say none
-_STREAM = 16  # of random numbers; training draws others from the same seed
 
 
 class Clips(Protocol):
@@ -125,10 +124,18 @@ class Crops:
 
     def clip(self, seed: int, index: int, visit: int) -> Tensor:
         film, part, parts = self.items[index]
-        where = float(noise.uniform(seed, torch.tensor([index]), visit, _STREAM))
+        where = float(noise.uniform(seed, torch.tensor([index]), visit, noise.DATA))
         free = self._films[film].length - self._frames
-        start = int((part + where) / parts * (free + 1))
-        return self._films[film].part(start, self._frames) / 127.5 - 1
+        return self.cut(index, int((part + where) / parts * (free + 1)))
+
+    def length(self, index: int) -> int:
+        """Of the film of item `index`, in frames."""
+        return self._films[self.items[index][0]].length
+
+    def cut(self, index: int, start: int) -> Tensor:
+        """What begins at a frame of the film of item `index`, or as late as it can."""
+        film = self._films[self.items[index][0]]
+        return film.part(min(start, film.length - self._frames), self._frames) / 127.5 - 1
 
 
 def open_folder(

@@ -37,12 +37,25 @@ class Video(Modality):
     frames = 12
     shown = 64
     rest = -1.0  # black
+    time = 1
+    repairs = ("mask", "gap", "continue", "deblur", "denoise", "vary")
+    folders = True
 
     fps: float
 
     @property
     def data_range(self) -> tuple[float, float]:
         return -1.0, 1.0
+
+    @property
+    def rate(self) -> float:
+        return self.fps
+
+    @classmethod
+    def is_in(cls, path: Path) -> bool:
+        """Whether there are frames in it: an animation may be named as a picture is."""
+        header = decoding.read_header(path)
+        return not isinstance(header, str) and header.frames > 1
 
     @classmethod
     def open(
@@ -70,6 +83,10 @@ class Video(Modality):
         else:
             films.write(*self.seen(x), path, note)
 
+    def files(self, path: Path | str, many: bool = False) -> Sequence[Path]:
+        films.ready(path)
+        return super().files(path, many)
+
     def show(self, rows: Rows, captions: Sequence[str] = ()) -> Image:
         """Strips of frames: one a row where all frames fit, else a few frames of each."""
         if len(rows) == 1 and not rows[0][0] and not captions:
@@ -86,9 +103,6 @@ class Video(Modality):
             "frames": f"{height} x {width} pixels, {colour}",
             "video": f"{frames} frames, {self.fps:g} a second",
         }
-
-    def lasting(self, shape: Sequence[int], seconds: float) -> tuple[int, ...]:
-        return shape[0], max(1, round(seconds * self.fps)), shape[2], shape[3]
 
 
 def _strips(x: Tensor, most: int | None = None) -> Tensor:

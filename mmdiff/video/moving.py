@@ -14,7 +14,6 @@ from mmdiff import noise
 
 LEAST = 24  # pixels of a side: the ink of a digit takes up to 20 of them
 _SPEED = (10.0, 25.0)  # pixels a second
-_STREAM = 16  # of random numbers; training draws others from the same seed
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class MovingDigits:
         sides = self.shape[2:]
         room = torch.tensor([side - long for side, long in zip(sides, ink.shape, strict=True)])
         keys = 4 * index + torch.arange(4)
-        row, column, turn, quick = noise.uniform(seed, keys, visit, _STREAM)
+        row, column, turn, quick = noise.uniform(seed, keys, visit, noise.DATA)
         angle, (slow, fast) = 2 * math.pi * turn, _SPEED
         velocity = torch.stack((angle.sin(), angle.cos())) * (slow + (fast - slow) * quick)
         return Way(ink, torch.stack((row, column)) * room, velocity, room)
@@ -109,9 +108,14 @@ def drawn(ink: Tensor, places: Tensor, sides: Sequence[int]) -> Tensor:
         (torch.arange(side) - place[:, None] + 0.5) * 2 / long - 1
         for side, long, place in zip(sides, (high, wide), places.unbind(1), strict=True)
     )
-    grid = torch.stack(
-        torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1
-    )  # [T, H, W, 2]
-    source = (ink / 255).expand(len(places), 1, high, wide)
-    light = F.grid_sample(source, grid, "bicubic", align_corners=False)
+    light = sampled((ink / 255).expand(len(places), 1, high, wide), rows, columns)
     return (light[:, 0].clamp(0, 1) * 2 - 1)[None]
+
+
+def sampled(light: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`light` [N, 1, h, w] at `rows` [N, H] and `columns` [N, W]: [N, 1, H, W], 0 outside.
+
+    Both go from -1 to 1 from edge to edge. Between pixels it is cubic convolution.
+    """
+    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1)
+    return F.grid_sample(light, grid, "bicubic", align_corners=False)

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
+
+from mmdiff.video import Video
 
 STEP = 1 / 32768  # of 16 bits
 QUICK = ("--steps", 2)
@@ -34,6 +37,15 @@ def sound() -> Path:
     wave = 0.3 * np.sin(np.arange(800) / 5)
     soundfile.write("x.wav", wave, 8000, subtype="PCM_16")
     return Path("x.wav")
+
+
+@pytest.fixture
+def video(save: Any, tmp_path: Path) -> Path:
+    """A model of films, beside x.apng, that is one."""
+    light = torch.rand(1, 8, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    Video(10.0).write(light, tmp_path / "x.apng")
+    path: Path = save(tmp_path / "m.safetensors", (1, 8, 8, 8), modality=Video(10.0))
+    return path
 
 
 def _pixels(path: Path | str) -> Any:
@@ -152,6 +164,51 @@ def test_repairs_of_sounds(
     assert _said("y.wav")["Restored by"] == said
 
 
+@pytest.mark.parametrize(
+    ("option", "drawn"),
+    [
+        (("--gap", "0.2:0.5"), (slice(None), slice(2, 5))),
+        (("--mask", "mask.png"), (slice(None), slice(None), slice(5, None))),
+    ],
+)
+def test_frames_and_pixels_of_videos(
+    run: Any, video: Path, mask: Path, option: tuple[object, ...], drawn: tuple[slice, ...]
+) -> None:
+    """A gap is of frames; a picture masks the same pixels of every frame."""
+    assert run("restore", video, "x.apng", *option, *QUICK, "--out", "y.apng").code == 0
+    before, after = (Video(10.0).read(path, (1, 8, 8, 8)) for path in ("x.apng", "y.apng"))
+    wanted = torch.zeros(before.shape, dtype=torch.bool)
+    wanted[drawn] = True
+    assert torch.equal(before[~wanted], after[~wanted])
+    assert (before != after)[wanted].float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--band", 2),
+        ("--room", "x.apng"),
+        ("--clipped",),
+        ("--extend", 1),
+        ("--enlarge", 2),
+        ("--colour",),
+    ],
+)
+def test_what_is_not_for_videos(run: Any, video: Path, option: tuple[object, ...]) -> None:
+    refused = run("restore", video, "x.apng", *option, *QUICK)
+    refused.refused(f"{option[0]} is not for videos: use one of --mask, --gap,")
+
+
+def test_a_mask_of_another_length(run: Any, video: Path) -> None:
+    Video(10.0).write(torch.rand(1, 5, 8, 8), "mask.gif")
+    run("restore", video, "x.apng", "--mask", "mask.gif").refused("mask.gif", "use one picture")
+
+
+def test_a_part_of_a_pair_is_no_pair(run: Any, picture: Path) -> None:
+    refused = run("restore", "duet", picture, "--denoise", 0.2)
+    refused.refused(f"mmdiff sample duet --given {picture} --out FILE")
+
+
 def test_a_picture_of_repaired_sounds(run: Any, speech: Path, sound: Path) -> None:
     options = ("--gap", "0.02:0.03", "-n", 2, *QUICK, "--out", "y.png")
     assert run("restore", speech, sound, *options).code == 0
@@ -166,9 +223,9 @@ def test_a_picture_of_repaired_sounds(run: Any, speech: Path, sound: Path) -> No
         (("--enlarge", 3), ("--enlarge 3", "another factor")),
         (("--extend", 4), ("--extend 4", "smaller")),
         (("--colour",), ("three channels",)),
-        (("--gap", "0:1"), ("--gap is of seconds", "--mask")),
-        (("--continue", 2), ("no length",)),
-        (("--band", 100), ("no length",)),
+        (("--gap", "0:1"), ("--gap is not for pictures", "--mask")),
+        (("--continue", 2), ("--continue is not for pictures", "--extend")),
+        (("--clipped",), ("--clipped is not for pictures",)),
         (("--deblur", 0), ("above 0",)),
         (("--denoise", 0), ("above 0",)),
         (("--mask", "none.png"), ("none.png", "does not exist")),
@@ -190,9 +247,10 @@ def test_what_does_not_fit_a_picture(
         (("--gap", "0.02"), ("FROM:TO",)),
         (("--clipped",), ("nothing is clipped",)),
         (("--continue", 0.05), ("already",)),
-        (("--enlarge", 2), ("for pictures",)),
+        (("--gap", "0:inf"), ("FROM:TO",)),
+        (("--enlarge", 2), ("--enlarge is not for sounds",)),
         (("--band", 5000), ("band",)),
-        (("--mask", "mask.png"), ("mask.png",)),
+        (("--mask", "mask.png"), ("--mask is not for sounds", "--gap")),
     ],
 )
 def test_what_does_not_fit_a_sound(

@@ -25,6 +25,7 @@ from mmdiff.modality import Data, known
 from mmdiff.noise import Draws
 from mmdiff.recipe import Recipe
 from mmdiff.training.loading import load
+from mmdiff.video import Video
 
 DRAWS = Draws(0, 0, torch.arange(2), 2)
 
@@ -294,6 +295,54 @@ def test_a_pair_of_data_sets_makes_a_joint_model(
     assert len(held_out) > 0
     assert run("train", "--pair", pair[0], pair[0]).code == 0
     assert list(trained.pop()[0].model.parts) == ["first", "second"]
-    run("train", "--pair", *pair, "--size", 8).refused("give --pair alone")
+    assert run("train", "--pair", *pair, "--size", 12, "--flip", "--seconds", 0.05).code == 0
+    _, data, held_out, _ = trained.pop()
+    assert {n: part.shape for n, part in data.parts.items()} == {
+        "picture": (1, 12, 12),
+        "sound": (1, 400),
+    }
+    assert held_out.shape == data.shape
+    for wrong in (("--frames", 8), ("--frontend", "raw"), ("--task", "enhance")):
+        run("train", "--pair", *pair, *wrong).refused(wrong[0], "pictures and sounds")
     (sounds / "light").rename(sounds / "loud")
     run("train", "--pair", *pair).refused("label of sound has other classes")
+
+
+def test_a_folder_of_animations_is_one_of_videos(
+    run: Any, trained: list[Any], tmp_path: Path
+) -> None:
+    for index in range(3):
+        clip = torch.rand(1, 16, 8, 8) * 2 - 1
+        Video(10).write(clip, tmp_path / "gifs" / f"{index}.gif")
+        Image.new("L", (8, 8)).save(tmp_path / "gifs" / f"cover{index}.png")
+    assert run("train", "--dataset", "folder:gifs", "--device", "cpu").code == 0
+    assert trained.pop()[1].modality == Video(10)
+    for index in range(3):
+        Image.new("L", (8, 8)).save(tmp_path / "gifs" / f"{index}.gif")
+    assert run("train", "--dataset", "folder:gifs", "--device", "cpu").code == 0
+    assert trained.pop()[1].modality == Pictures()
+
+
+def test_a_model_of_videos_with_their_sound(run: Any, tmp_path: Path) -> None:
+    for index in range(3):
+        clip = torch.rand(1, 8, 16, 16) * 2 - 1
+        Video(10).write(clip, tmp_path / "clips" / f"{index}.gif")
+        path = tmp_path / "sounds" / f"{index}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.5 * np.sin(np.arange(6400) * (1 + index)), 8000)
+    options = ("--frames", 8, "--size", 16, "--steps", 2, "--batch", 2, "--samples", 0)
+    folders = ("--pair", "folder:clips", "folder:sounds")
+    run("train", *folders, *options, "--seconds", 2).refused("0.8 s", "a sound of 2 s", "frames")
+    result = run("train", *folders, *options, "--device", "cpu")
+    assert result.code == 0, result.err
+    assert "2 pairs of one name, the same 0.8 s of each" in result.out
+    made = "runs/clips-sounds/model.safetensors"
+    model: Any = mmdiff.load(made)
+    assert model.packing.shapes == {"video": (1, 8, 16, 16), "sound": (1, 6400)}
+    assert model.config["bridge"].config["slices"] == {"video": [1, 4, 4], "sound": [25]}
+    assert run("sample", made, "--steps", 2, "-n", 1, "--out", "drawn/").code == 0
+    drawn = sorted(file.name for file in Path("drawn").iterdir())
+    assert drawn == ["0.gif", "0.wav"]
+    given = ("--given", "clips/0.gif", "--out", "heard.wav")
+    assert run("sample", made, "--steps", 2, *given).code == 0
+    assert soundfile.info("heard.wav").frames == 6400

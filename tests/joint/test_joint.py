@@ -323,8 +323,9 @@ def small(seed: int = 0) -> Joint:
     label = {"label": Class(3)}
     image = mmdiff.Diffusion(UNet(2, 1, 1, (8, 16), 1, conditions=label), mmdiff.Linear(), "flow")
     sound = mmdiff.Diffusion(UNet(1, 1, 1, (8, 16), 1), mmdiff.Trigonometric(), "v")
-    image.info, sound.info = mmdiff.Info((1, 8, 8)), mmdiff.Info((1, 32))
-    return Joint({"image": image, "sound": sound}, Bridge({"image": 16, "sound": 16}, 32, 1))
+    infos = {"image": mmdiff.Info((1, 8, 8)), "sound": mmdiff.Info((1, 32))}
+    bridge = Bridge({"image": 16, "sound": 16}, 32, 1)
+    return Joint({"image": image, "sound": sound}, bridge, infos=infos)
 
 
 def shake(module: nn.Module) -> None:
@@ -385,6 +386,33 @@ def test_bundled_parts_stay_in_their_own_files(tmp_path: Path) -> None:
         Bundled("cats")
 
 
+def test_loaded_parts_are_stored_and_only_the_bridge_is_trained(tmp_path: Path) -> None:
+    parts = {}
+    for name in "ab":
+        backbone = UNet(1, 1, 1, (32,), 1, (True,))
+        fresh = mmdiff.Diffusion(backbone, mmdiff.Trigonometric(), "v")
+        mmdiff.save(tmp_path / name, fresh, mmdiff.Info((1, 8)))
+        parts[name] = mmdiff.load(tmp_path / name)
+    model = Joint(parts, Bridge({"a": 32, "b": 32}, 32, 1)).requires_grad_(True)
+    assert {name.split(".")[1] for name, _ in model.named_parameters()} == {"bridge"}
+    assert all(list(part.parameters()) for part in parts.values())  # a copy was frozen
+
+    model.loss(
+        {"x": torch.randn(64, *model.packing.shape)}, Draws(0, 0, torch.arange(64), 64)
+    ).backward()
+    assert all(p.grad is not None for p in model.backbone.bridge.parameters())
+    torch.optim.SGD(model.parameters(), 1.0).step()
+    mmdiff.save(tmp_path / "it", model, mmdiff.Info(model.packing.shape))
+    again = mmdiff.load(tmp_path / "it").requires_grad_(True)
+    assert isinstance(again, Joint)
+    assert {name.split(".")[1] for name, _ in again.named_parameters()} == {"bridge"}
+    x, t = torch.randn(2, 1, 8), torch.tensor([0.3, 0.8])
+    for name, part in parts.items():
+        assert torch.equal(again.view(name).denoise(x, t).x0, part.denoise(x, t).x0)
+    whole = torch.randn(2, *model.packing.shape)
+    assert torch.equal(again.denoise(whole, t).x0, model.eval().denoise(whole, t).x0)
+
+
 def test_errors_name_the_cure() -> None:
     model = joint("alike")
     with pytest.raises(ValueError, match="a view is of one of a, b, given others, not of c"):
@@ -398,3 +426,7 @@ def test_errors_name_the_cure() -> None:
     parts = {name: mmdiff.Diffusion(nn.Identity(), mmdiff.Linear(), "v") for name in "ab"}
     with pytest.raises(ValueError, match="a must say what it makes"):
         Joint(parts, nn.Identity())
+    knows = UNet(1, 1, 1, (32,), 1, (True,), conditions={"a": Class(2)})
+    told = {"a": mmdiff.Diffusion(knows, mmdiff.Linear(), "v")}
+    with pytest.raises(ValueError, match="a part cannot be called a: a is told such"):
+        Joint(told, nn.Identity(), infos={"a": mmdiff.Info((1, 8))})

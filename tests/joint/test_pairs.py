@@ -13,13 +13,16 @@ import torch
 from PIL import Image
 
 import mmdiff
+from mmdiff import films
 from mmdiff.audio import Sound
 from mmdiff.cli.data import open_pairs
 from mmdiff.conditions import Class, Condition
 from mmdiff.image import Pictures
 from mmdiff.joint import Joint, Packing, Pairs, Together
+from mmdiff.joint.presets import bridged
 from mmdiff.modality import Modality
 from mmdiff.nn import Bridge, UNet
+from mmdiff.video import Video
 
 
 @dataclass
@@ -98,13 +101,13 @@ def test_files_of_one_name_are_a_pair(tmp_path: Path, capsys: pytest.CaptureFixt
         wave = torch.full((400,), (index + 1) / 25).numpy()
         soundfile.write(tmp_path / f"{index + 2:02}.wav", wave, 8000)
     folder = f"folder:{tmp_path}"
-    train, test = open_pairs((folder, folder), None)
+    train, test = open_pairs((folder, folder), None, {}, {})
     assert "17 pairs of one name" in capsys.readouterr().out
-    assert isinstance(train, Pairs)
     assert list(train.parts) == ["picture", "sound"]
     seen = []
     for data in (train, test):
-        for item in data:
+        for index in range(len(data)):
+            item = data[index]
             picture, sound = data.packing.unpack(item["x"]).values()
             seen.append(round(float(picture.mean() + 1) * 127.5 / 10))
             heard = round(float(sound.abs().max()) / 4 * 25) - 1
@@ -124,11 +127,23 @@ def test_a_pair_is_a_file_a_part(tmp_path: Path) -> None:
     together.write(x, tmp_path / "7.png", {"Sample": "7"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["7.png", "7.wav"]
     parts = data.packing.unpack(x)
-    for name, path in together.files(tmp_path / "7.png").items():
+    for name, path in zip(parts, together.files(tmp_path / "7.png"), strict=True):
         read = together.parts[name].read(path, data.parts[name].shape)
         torch.testing.assert_close(read, parts[name], rtol=0, atol=1 / 127)
     alike = Together({"left": Pictures(), "right": Pictures()}, Packing({}))
-    assert [path.name for path in alike.files("a/7.png").values()] == ["7_left.png", "7_right.png"]
+    assert [path.name for path in alike.files("a/7.png")] == ["7_left.png", "7_right.png"]
+    three = Packing({"picture": (1, 8, 8), "sound": (3, 64)})
+    with pytest.raises(mmdiff.UserError, match="1 or 2 channels, not of 3"):
+        Together(together.parts, three).files("a.mp4", many=True)
+
+
+def test_what_leaves_the_range_of_its_part_is_told() -> None:
+    together = both().modality
+    assert isinstance(together, Together)
+    x = torch.zeros(4, *together.packing.shape)
+    parts = together.packing.unpack(x)  # views of x
+    parts["picture"][1, 0, 0, 0], parts["sound"][2, 0, 0], parts["sound"][3, 0, 0] = 1.1, 3.9, -4.1
+    assert together.beyond(x).tolist() == [False, True, False, True]
 
 
 def test_what_the_parts_show_is_shown_together(tmp_path: Path) -> None:
@@ -165,3 +180,142 @@ def test_a_joint_model_is_trained_on_pairs_and_drawn_from(tmp_path: Path) -> Non
     view = again.view("sound", "picture")
     x = mmdiff.sample(view, (2, *view.info.shape), mmdiff.DDIM(2), guidance=2.0, picture=given[0])
     assert x.shape == (2, 1, 64)
+
+
+FPS, RATE = 10, 800
+
+
+def write_both(folder: Path, name: str, frames: int, suffix: str = ".webp") -> None:
+    """A film and its sound: at k / FPS seconds both are k % 100 hundredths bright and loud."""
+    ramp = (torch.arange(frames) % 100) / 100
+    film = ramp[:, None, None].expand(1, -1, 8, 8) * 2 - 1
+    Video(FPS).write(film, folder / f"{name}{suffix}")
+    sign = torch.ones(frames, RATE // FPS)
+    sign[:, ::2] = -1
+    soundfile.write(folder / f"{name}.wav", (ramp[:, None] * sign).flatten().numpy(), RATE, "FLOAT")
+
+
+def times(data: Pairs, x: torch.Tensor) -> tuple[list[int], list[int]]:
+    """Which frames of `write_both` are seen, and which are heard."""
+    parts = data.packing.unpack(x)
+    seen = ((parts["video"][0, :, 4, 4] + 1) * 50).round().int()
+    heard = parts["sound"].unflatten(1, (-1, RATE // FPS)).abs().mean((0, 2)) / 4 * 100
+    return seen.tolist(), heard.round().int().tolist()
+
+
+def test_what_is_seen_is_what_is_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, frames in (("a", 40), ("b", 61), ("c", 8), ("d", 33)):
+        write_both(tmp_path, name, frames)
+    folder = f"folder:{tmp_path}"
+    train, test = open_pairs((folder, folder), None, {"frames": 8}, {})
+    assert "pairs of one name, the same 0.8 s of each, drawn anew" in capsys.readouterr().out
+    assert len(train) + len(test) == 5 + 8 + 1 + 4
+    begins = set()
+    for data in (train, test):
+        for index in range(len(data)):
+            for count in range(6):
+                x = data.visit(index, count)["x"]
+                seen, heard = times(data, x)
+                assert seen == heard == list(range(seen[0], seen[0] + 8))
+                assert torch.equal(x, data.visit(index, count)["x"])
+                begins.add(seen[0])
+    assert len(begins) > 20
+    assert begins <= set(range(54))
+    with pytest.raises(
+        mmdiff.UserError, match=r"a video of 0\.8 s and a sound of 1\.5 s|a sound of"
+    ):
+        open_pairs((folder, folder), None, {"frames": 8, "seconds": 1.5}, {})
+
+
+def test_films_hold_their_sound(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    rate = 8000
+    for name, loud in (("a", 0), ("b", 1)):
+        level = ((torch.arange(12) // 4 + loud) % 2).float()  # changes each 0.4 s
+        images = [Image.new("L", (16, 16), round(255 * float(one))) for one in level]
+        tone = (torch.arange(rate * 12 // FPS) * 0.5).sin() * level.repeat_interleave(rate // FPS)
+        films.write_mp4(images, FPS, tmp_path / f"{name}.mp4", tone[None] * 0.9, rate)
+    folder = f"folder:{tmp_path}"
+    for data in open_pairs((folder, folder), None, {"frames": 4}, {}):
+        assert set(data.parts) == {"video", "sound"}
+        for count in range(4):
+            parts = data.packing.unpack(data.visit(0, count)["x"])
+            seen = (parts["video"].mean((0, 2, 3)) + 1) / 2
+            heard = parts["sound"].unflatten(1, (4, -1))[0, :, 200:600].std(1) / 4 / 0.9 * 2**0.5
+            torch.testing.assert_close(heard, seen, rtol=0, atol=0.1)
+
+
+def test_a_share_of_each_class_is_held_out() -> None:
+    train, test = (both(split=split) for split in ("train", "test"))
+    met = []
+    for data in (train, test):
+        parts = [
+            data.packing.unpack(data.visit(i, v)["x"]) for i in range(len(data)) for v in range(9)
+        ]
+        met.append([{round(float(p[n].flatten()[0]) * 100) for p in parts} for n in data.parts])
+        assert {data[i]["label"] for i in range(len(data))} == {0, 1, 2}
+    assert [a | b for a, b in zip(*met, strict=True)] == [set(range(12)), set(range(9))]
+    assert not any(a & b for a, b in zip(*met, strict=True))
+    few = Pairs({"picture": pictures(), "sound": sounds(count=3)}, split="test")
+    assert {few[i]["label"] for i in range(len(few))} == {0, 1, 2}  # by the only sound of each
+
+
+def test_one_name_in_common_is_too_few(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    soundfile.write(tmp_path / "b.wav", torch.full((400,), 0.5).numpy(), 8000)
+    folder = f"folder:{tmp_path}"
+    with pytest.raises(mmdiff.UserError, match="one name alone in common, b, and one is held out"):
+        open_pairs((folder, folder), None, {}, {})
+
+
+def test_classes_are_told_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(8):
+        for folder in ("pictures", "sounds"):
+            (tmp_path / folder / f"{index % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / "pictures" / f"{index % 2}" / f"{index}.png")
+        sound = tmp_path / "sounds" / f"{index % 2}" / f"{index}.wav"
+        soundfile.write(sound, torch.full((400,), 0.5).numpy(), 8000)
+    parts = {
+        "picture": Pictures.open(f"folder:{tmp_path / 'pictures'}", "train"),
+        "sound": Sound.open(f"folder:{tmp_path / 'sounds'}", "train"),
+    }
+    for part in parts.values():
+        told = [part.told(index) for index in range(len(part))]  # type: ignore[attr-defined]
+        assert told == [{"label": part[index]["label"]} for index in range(len(part))]
+        monkeypatch.setattr(type(part), "visit", None)
+    assert len(Pairs(parts)) == 6
+
+
+@pytest.mark.parametrize(
+    ("shape", "fps", "samples", "rate"),
+    [
+        ((1, 16, 32, 32), 10.0, 12800, 8000),
+        ((3, 16, 20, 12), 24.0, 14700, 22050),
+        ((1, 7, 8, 8), 29.97, 10300, 44100),
+        ((1, 90, 8, 8), 15.0, 48000, 8000),
+    ],
+)
+def test_the_bridge_of_what_goes_on_together_is_of_slices(
+    shape: tuple[int, ...], fps: float, samples: int, rate: int
+) -> None:
+    video, sound = Few(Video(fps), shape, 3), Few(Sound(rate, 4.0), (1, samples), 3)
+    video.names = sound.names = ("a", "b", "c")  # type: ignore[attr-defined]
+    for part in (video, sound):
+        part.length = lambda index, part=part: part.shape[1]  # type: ignore[attr-defined]
+        part.cut = lambda index, start, part=part: part.visit(index, start)  # type: ignore[attr-defined]
+    data = Pairs({"video": video, "sound": sound}, "name")
+    model: Any = bridged(data).model
+    seconds = shape[1] / fps
+    slices = model.config["bridge"].config["slices"]
+    positions = -(-shape[1] // 4)
+    assert positions % slices["video"][0] == 0
+    if seconds > 1:
+        assert 0.25 < seconds / (positions / slices["video"][0]) < 0.7
+    x = data[0]["x"][None]
+    batch = {"x": x, "label": torch.tensor([0])}
+    draws = mmdiff.noise.Draws(0, 0, torch.arange(1), 1)
+    assert model.loss(batch, draws).isfinite()
+    assert model.turns == ("video", "sound")
+    if fps == 10:  # as recipes/bounce.py has it
+        assert slices == {"video": [1, 8, 8], "sound": [25]}

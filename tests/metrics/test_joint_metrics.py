@@ -121,7 +121,7 @@ def test_other_models_are_refused() -> None:
     other = duet({"picture": torch.zeros(1, 1, 8, 8), "sound": torch.zeros(1, 1, 80)})
     with pytest.raises(mmdiff.UserError, match="only a joint model of recipes"):
         evaluate_bounce(other, mmdiff.Sampling())
-    with pytest.raises(mmdiff.UserError, match="only a joint model of a picture and a sound"):
-        joint.evaluate_duet(
-            mmdiff.Diffusion(nn.Identity(), mmdiff.Linear(), "v"), mmdiff.Sampling()
-        )
+    single = mmdiff.Diffusion(nn.Identity(), mmdiff.Linear(), "v")
+    for model in (other, single):  # of other sizes, and of one part
+        with pytest.raises(mmdiff.UserError, match="only joint models of written and spoken"):
+            joint.evaluate_duet(model, mmdiff.Sampling())

@@ -318,7 +318,7 @@ def test_a_class_that_does_not_exist_is_not_taken_for_none(label: int) -> None:
         ({"attention": (True,)}, "one entry"),
         ({"blocks": 0}, "at least one block"),
         ({"patch": 0}, "patch of at least 1"),
-        ({"channels": (8, 100), "attention": (False, True)}, "channels .* not 100"),
+        ({"channels": (8, 100), "attention": (False, True)}, "do not divide 100 channels"),
     ],
 )
 def test_wrong_arguments(wrong: dict[str, Any], message: str) -> None:

@@ -40,6 +40,7 @@ from mmdiff.restore import (
     vary,
     widen,
 )
+from mmdiff.video import Video
 
 SIZE, COUNT = 16, 1000
 PLACE = torch.arange(64.0)
@@ -99,6 +100,7 @@ PICTURES: list[Linear] = [
     Filter((3, 6, 9), gaussian(2.0)),
     Filter((3, 6, 9), lowpass(1 / 3), 3),
     Filter((2, 4, 6, 2), lowpass(1 / 2, even=True), 2),
+    Filter((2, 4, 5, 3), lowpass(1 / 2, even=True), 2, axes=(1,)),
     Room((2, 30), torch.randn(50)),
 ]
 
@@ -264,6 +266,15 @@ def test_widening_keeps_the_band_that_there_is() -> None:
     assert 0.7 < high / spectrum[..., 12:].abs().square().mean().sqrt() < 1.4
 
 
+def test_frames_of_a_video_are_blurred_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("mmdiff.restore.tasks.restore", lambda *given, **_: asked.append(given[2]))
+    deblur(normal(1, 3, 8, 8, modality=Video(10.0)), torch.zeros(1, 3, 8, 8), 1.0)
+    x = torch.randn(1, 1, 3, 8, 8)
+    frames = [Filter((1, 8, 8), gaussian(1.0)).A(frame) for frame in x.unbind(2)]
+    torch.testing.assert_close(asked[0].A(x), torch.stack(frames, 2))
+
+
 def test_variations_set_out_from_the_signal() -> None:
     y, model = drawn(), normal()
     near, far = (vary(model, y, t, count=100) - y for t in (0.05, 0.99))
@@ -340,6 +351,7 @@ def test_the_usual_sampling_stays_in_the_range_of_data() -> None:
     ("task", "words"),
     [
         (lambda m, y: deblur(m, y, 0.0), "width"),
+        (lambda m, y: deblur(m, y, 1.0), "no pixels"),
         (lambda m, y: enlarge(m, y, 1), "factor"),
         (lambda m, y: extend(m, y, 0), "border"),
         (lambda m, y: denoise(m, y, -0.1), "deviation"),

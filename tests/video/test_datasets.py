@@ -57,7 +57,7 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     data = [open_videos(f"folder:{tmp_path}", s, frames=6) for s in ("train", "test")]
     assert sum(map(len, data)) == 5
     for part in data:
-        assert part.shape == (3, 6, 8, 8)  # an MP4 has colours
+        assert part.shape == (1, 6, 8, 8)  # an MP4 without colours is grey
         assert part.fps == 10
         assert part.conditions == {"label": Class(2, ("one", "two"))}
         for index in range(len(part)):
@@ -125,7 +125,8 @@ def test_what_is_left_out(tmp_path: Path) -> None:
         ({"split": "both"}, ValueError, "unknown split"),
         ({"frames": 0}, ValueError, "1 frame or more"),
         ({"fps": -1.0}, ValueError, "1 frame or more"),
-        ({"size": 4096}, ValueError, "fit into no memory"),
+        ({"size": 4096}, ValueError, "fit into no memory: ask for fewer or smaller ones"),
+        ({"name": "moving-mnist", "frames": 10_000_000}, ValueError, "of 32 x 32 .*fit into no"),
         ({"frames": 9}, UserError, "no video of 9 frames .*ask for fewer frames"),
     ],
 )

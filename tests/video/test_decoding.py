@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,6 +68,41 @@ def test_a_sound_is_no_film(tmp_path: Path) -> None:
     (tmp_path / "a.wav").rename(tmp_path / "a.mp4")
     with pytest.raises(UserError, match="there is no film in it"):
         Video(10).read(tmp_path / "a.mp4", SHAPE)
+
+
+def test_grey_films_are_grey(tmp_path: Path) -> None:
+    for name, channels in (("grey", 1), ("colour", 3)):
+        Video(10).write(noise()[:channels], tmp_path / f"{name}.mp4")
+    black = noise().index_fill(1, torch.tensor([0, 1]), -1.0)  # colours come later
+    Video(10).write(black, tmp_path / "later.mp4")
+    for name in ("grey", "colour", "later"):
+        header = decoding.read_header(tmp_path / f"{name}.mp4")
+        assert isinstance(header, decoding.Header), header
+        assert header.grey == (name == "grey")
+
+
+def test_a_film_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
+    """As browsers write what they record."""
+    av: Any = pytest.importorskip("av")
+    written = bytearray()
+
+    class Pipe:
+        def write(self, data: bytes) -> int:
+            written.extend(data)
+            return len(data)
+
+    with av.open(Pipe(), "w", format="webm", options={"live": "1"}) as container:
+        stream = container.add_stream("libvpx", rate=10, width=16, height=16)
+        frame = av.VideoFrame.from_image(Image.linear_gradient("L").resize((16, 16)))
+        for _ in range(12):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (tmp_path / "live.webm").write_bytes(written)
+    with av.open(str(tmp_path / "live.webm")) as container:
+        assert container.duration is None
+    header = decoding.read_header(tmp_path / "live.webm")
+    assert isinstance(header, decoding.Header), header
+    assert (header.frames, header.seconds, header.grey) == (12, 1.2, True)
 
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
