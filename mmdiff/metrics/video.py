@@ -46,13 +46,16 @@ class VideoReport(Judged):
 
     Attributes:
         kept, real_kept: fraction of the clips that the judge reads alike in every frame, of the
-            samples and of held-out clips.
+            samples and of held-out clips. Those with an empty frame count as neither kept nor
+            accurate, whatever is read there.
+        empty: fraction of the samples with a frame without ink.
         jumps: fraction of the samples with a longer step than any held-out clip has.
         motion, real_motion: of the samples, and of held-out clips.
     """
 
     kept: float
     real_kept: float
+    empty: float
     jumps: float
     motion: Motion
     real_motion: Motion
@@ -65,6 +68,7 @@ class VideoReport(Judged):
         lines += [
             *self.frechet_lines("clips"),
             f"one digit kept     {self.kept:.2%}  (held-out clips: {self.real_kept:.2%})",
+            f"empty frames       {self.empty:.2%} have some",
             f"jumps              {self.jumps:.2%} step farther than any held-out clip",
             "longest step (pixels)                       50%     95%    100%  wobble",
             f"  samples                               {_row(self.motion)}",
@@ -121,10 +125,15 @@ def clip_features(features: Tensor, places: Tensor) -> Tensor:
     return torch.cat((features.mean(1), features.std(1, correction=0), way), dim=1)
 
 
-def kept(logits: Tensor) -> float:
-    """The fraction of clips, logits [N, T, K], that are read alike in every frame."""
+def filled(x: Tensor) -> Tensor:
+    """bool [N]: whether there is ink in every frame of clips x [N, 1, T, H, W] in [-1, 1]."""
+    return (x[:, 0].amax((2, 3)) > 2 * _INK - 1).all(1)
+
+
+def kept(logits: Tensor, filled: Tensor) -> float:
+    """The fraction of clips, logits [N, T, K], that are `filled` and read alike in every frame."""
     read = logits.argmax(2)
-    return (read == read[:, :1]).all(1).double().mean().item()
+    return ((read == read[:, :1]).all(1) & filled).double().mean().item()
 
 
 def longest_steps(places: Tensor) -> Tensor:
@@ -157,15 +166,19 @@ def evaluate_videos(
     real_features, real_logits, real_places = judged(test["x"], judge)
     train_features, _, train_places = judged(train["x"], judge)
     real = clip_features(real_features, real_places)
+    whole = filled(samples["x"].cpu())
     labels = samples.get("label")
     return VideoReport(
         count=len(logits),
-        accuracy=None if labels is None else accuracy(logits.mean(1), labels),
+        accuracy=None
+        if labels is None
+        else accuracy(logits.mean(1), labels.cpu().where(whole, -1)),
         frechet=frechet_distance(clip_features(features, places), real),
         floor=frechet_distance(clip_features(train_features, train_places), real),
         neighbours=None,
-        kept=kept(logits),
-        real_kept=kept(real_logits),
+        kept=kept(logits, whole),
+        real_kept=kept(real_logits, filled(test["x"])),
+        empty=(~whole).double().mean().item(),
         jumps=(longest_steps(places) > longest_steps(real_places).max()).double().mean().item(),
         motion=motion(places),
         real_motion=motion(real_places),

@@ -67,9 +67,25 @@ def test_motion_in_closed_form() -> None:
 def test_one_digit_is_kept_or_not() -> None:
     logits = torch.zeros(4, 3, 10)
     logits[:, :, 7] = 1
-    assert kept(logits) == 1
+    there = torch.ones(4, dtype=torch.bool)
+    assert kept(logits, there) == 1
     logits[1, 2, 3] = 2
-    assert kept(logits) == 0.75
+    assert kept(logits, there) == 0.75
+    there[3] = False
+    assert kept(logits, there) == 0.5
+
+
+def test_what_is_empty_shows_no_digit() -> None:
+    """The judge reads black frames all alike."""
+    test, label = blots(straight()), torch.full((40,), 1)
+    black = test.clone()
+    black[:10, :, 2:] = -1
+    black[10:20] = -1
+    train = blots(straight())
+    found = evaluate_videos({"x": black, "label": label}, {"x": test}, {"x": train})
+    assert found.empty == 0.5
+    assert max(found.kept, found.accuracy or 0) <= 0.5
+    assert "50.00% have some" in found.as_text()
 
 
 def test_features_see_what_changes_and_what_moves() -> None:
