@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from mmdiff.prediction import Prediction, Weighting
 from mmdiff.schedules import Schedule, exact
 from mmdiff.told import NOTHING, Told, tell
 
-Times = Literal["uniform", "logit_normal", "late"] | tuple[float, float]
-_NAMES = ("uniform", "logit_normal", "late")
+NamedTimes = Literal["uniform", "logit_normal", "late"]
+Times = NamedTimes | tuple[float, float]
 
 LEVELS = tuple((i + 0.5) / 8 for i in range(8))  # times that validation looks at
 
@@ -125,8 +125,9 @@ class Diffusion(Objective):
     ) -> None:
         super().__init__()
         pred.check(prediction, weighting)
-        if isinstance(times, str) and times not in _NAMES:
-            raise ValueError(f"unknown times {times!r}; known are {', '.join(_NAMES)}.")
+        known = get_args(NamedTimes)
+        if isinstance(times, str) and times not in known:
+            raise ValueError(f"unknown times {times!r}; known are {', '.join(known)}.")
         if not isinstance(times, str) and not times[1] > 0:
             raise ValueError(f"times need a positive deviation, not {times[1]}.")
         if not 0 <= hide <= 1:

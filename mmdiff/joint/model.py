@@ -139,8 +139,10 @@ class Joint(Diffusion):
     def usually_told(self) -> Mapping[str, Condition]:
         """With turns the first part alone is told anything, see `in_turn`."""
         told = super().usually_told
-        first = [self.parts[name].conditions for name in self.turns[:1]] or [told]
-        return {name: kind for name, kind in told.items() if name in first[0]}
+        if not self.turns:
+            return told
+        knows = self.parts[self.turns[0]].conditions
+        return {name: kind for name, kind in told.items() if name in knows}
 
     def tell(
         self,

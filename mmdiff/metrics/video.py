@@ -130,10 +130,10 @@ def filled(x: Tensor) -> Tensor:
     return (x[:, 0].amax((2, 3)) > 2 * _INK - 1).all(1)
 
 
-def kept(logits: Tensor, filled: Tensor) -> float:
-    """The fraction of clips, logits [N, T, K], that are `filled` and read alike in every frame."""
+def kept(logits: Tensor, whole: Tensor) -> float:
+    """The fraction of clips, logits [N, T, K], that are `whole` and read alike in every frame."""
     read = logits.argmax(2)
-    return ((read == read[:, :1]).all(1) & filled).double().mean().item()
+    return ((read == read[:, :1]).all(1) & whole).double().mean().item()
 
 
 def longest_steps(places: Tensor) -> Tensor:

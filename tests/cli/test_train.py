@@ -330,12 +330,14 @@ def test_a_model_of_videos_with_their_sound(run: Any, tmp_path: Path) -> None:
         path = tmp_path / "sounds" / f"{index}.wav"
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, 0.5 * np.sin(np.arange(6400) * (1 + index)), 8000)
-    options = ("--frames", 8, "--size", 16, "--steps", 2, "--batch", 2, "--samples", 0)
+    options = ("--frames", 8, "--size", 16, "--steps", 2, "--batch", 2, "--samples", 2)
     folders = ("--pair", "folder:clips", "folder:sounds")
     run("train", *folders, *options, "--seconds", 2).refused("0.8 s", "a sound of 2 s", "frames")
     result = run("train", *folders, *options, "--device", "cpu")
     assert result.code == 0, result.err
     assert "2 pairs of one name, the same 0.8 s of each" in result.out
+    left = {path.suffix for path in Path("runs/clips-sounds/samples").glob("epoch_*")}
+    assert left == {".png", ".wav"}  # to see and to hear
     made = "runs/clips-sounds/model.safetensors"
     model: Any = mmdiff.load(made)
     assert model.packing.shapes == {"video": (1, 8, 16, 16), "sound": (1, 6400)}

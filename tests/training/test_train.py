@@ -279,3 +279,13 @@ def test_nothing_that_fits_is_refused(tmp_path: Path) -> None:
     model = Diffusion(FrontEnd(MDCT(16), unet(signal=32)), Trigonometric(), "v")
     with pytest.raises(UserError, match=r"nothing of .* fits this model, .* or begin without it"):
         initialise(model, tmp_path / "model.safetensors")
+
+
+def test_samples_are_told_nothing_where_training_hides_all(tmp_path: Path) -> None:
+    made = small("pictures", samples=2, sampling=Sampling("ddim", 3))
+    made.model.hide = 1.0  # type: ignore[attr-defined]
+    model = load(train(made, waves("pictures"), waves("pictures", 6), str(tmp_path / "out")))
+    expected = sample(model, (2, 3, 8, 8), **model.info.sampling.arguments(seed=3)).clamp(-1, 1)
+    for index, one in enumerate(expected):
+        found = Pictures().read(tmp_path / "out" / "samples" / f"{index}.png", (3, 8, 8))
+        torch.testing.assert_close(found, one, atol=2 / 255, rtol=0)
