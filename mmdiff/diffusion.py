@@ -78,6 +78,19 @@ class At(NamedTuple):
 Estimate = Callable[[Tensor, At], Tensor]  # x_t [B, ...] -> x0 [B, ...]
 
 
+def check_times(times: Times) -> Times:
+    """`times`, a pair as a tuple; or a ValueError, see `Diffusion`."""
+    known = get_args(NamedTimes)
+    if isinstance(times, str):
+        if times not in known:
+            raise ValueError(f"unknown times {times!r}; known are {', '.join(known)}.")
+        return times
+    mean, deviation = times
+    if not deviation > 0:
+        raise ValueError(f"times need a positive deviation, not {deviation}.")
+    return mean, deviation
+
+
 def expand(value: Tensor, like: Tensor) -> Tensor:
     """[B] -> [B, 1, ...]: one value per sample, ready to multiply `like`."""
     return value.reshape(-1, *(1,) * (like.ndim - 1))
@@ -125,11 +138,6 @@ class Diffusion(Objective):
     ) -> None:
         super().__init__()
         pred.check(prediction, weighting)
-        known = get_args(NamedTimes)
-        if isinstance(times, str) and times not in known:
-            raise ValueError(f"unknown times {times!r}; known are {', '.join(known)}.")
-        if not isinstance(times, str) and not times[1] > 0:
-            raise ValueError(f"times need a positive deviation, not {times[1]}.")
         if not 0 <= hide <= 1:
             raise ValueError(f"hide must lie in [0, 1], not {hide}.")
         if prediction == "eps" and schedule.alpha_at_one == 0:
@@ -141,7 +149,7 @@ class Diffusion(Objective):
         self.schedule = schedule
         self.prediction: Prediction = prediction
         self.weighting: Weighting = weighting
-        self.times: Times = times if isinstance(times, str) else (times[0], times[1])
+        self.times = check_times(times)
         self.hide = hide
         self.codec = codec
         inner: Mapping[str, Condition] = getattr(backbone, "conditions", {})
@@ -306,14 +314,15 @@ class Diffusion(Objective):
         output: Tensor = self.backbone(x_t, t, **told.values)
         return output
 
-    def training_times(self, u: Tensor) -> Tensor:
-        """`u` [B], uniform in [0, 1) -> the times at which to train."""
-        if self.times == "uniform":
+    def training_times(self, u: Tensor, times: Times | None = None) -> Tensor:
+        """`u` [B], uniform in [0, 1) -> the times at which to train, or such `times`."""
+        times = times or self.times
+        if times == "uniform":
             return self.schedule.training_time(u)
-        if self.times == "late":
+        if times == "late":
             return self.schedule.training_time(1 - (1 - u) ** 4)
         # The sigmoid of a normal number on `Trigonometric`: the same log-SNRs on any schedule.
-        mean, deviation = (0.0, 1.0) if self.times == "logit_normal" else self.times
+        mean, deviation = (0.0, 1.0) if times == "logit_normal" else times
         z = torch.special.ndtri(u.to(exact(u.device)).clamp(min=2**-24))
         t = (mean + deviation * z).sigmoid()
         log_snr = -2 * torch.tan(torch.pi / 2 * t).log()

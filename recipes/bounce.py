@@ -6,8 +6,9 @@
 Two small U-Nets, of three dimensions and of one, and between them the bridge by which each sees
 what the other has: when it touches a wall, and which digit it is. Cubes of two pixels and frames
 are a position each, and blocks of 128 samples; all that is within 0.4 s is one token of the bridge,
-which finds no touch in single positions. Clips are drawn in turn: the video, told its digit, and
-then its sound, told nothing but the video.
+which finds no touch in single positions. Alone, each is trained most where it is decided how its
+digit or tone looks; given the other, where it is decided what it is. Clips are drawn in turn: the
+video, told its digit, and then its sound, told nothing but the video.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SLICES = {"video": (1, 8, 8), "sound": (25,)}  # of bottlenecks: 0.4 s
 def main(
     out: Path = Path("runs/bounce"),
     data_dir: Path | None = None,
-    steps: int = 10_000,
+    steps: int = 12_000,
     resume: bool = False,
     device: str = "auto",
     seed: int = 0,
@@ -43,7 +44,7 @@ def main(
         "sound": FrontEnd(MDCT(BLOCK), UNet(1, BLOCK, BLOCK, (SOUND,), 1, (True,))),
     }
     parts = {
-        name: mmdiff.Diffusion(network, mmdiff.Trigonometric(), "x0", "v", times="late")
+        name: mmdiff.Diffusion(network, mmdiff.Trigonometric(), "x0", "v", times=(0.8, 0.7))
         for name, network in networks.items()
     }
     kinds = data.modality.parts
@@ -54,8 +55,8 @@ def main(
     infos = {name: mmdiff.Info(data.packing.shapes[name], kinds[name], how[name]) for name in parts}
     model = Joint(
         parts, Bridge({"video": VIDEO, "sound": SOUND}, width=64, depth=2, slices=SLICES),
-        shares=Shares(0.1, 0.6, 0.3, 0.0), hide=0.5, infos=infos, times="logit_normal",
-        turns=["video", "sound"],
+        shares=Shares(0.1, 0.5, 0.4, 0.0), hide=0.5, infos=infos, given_at=0.1,
+        times="logit_normal", given_times=(2.0, 1.2), turns=["video", "sound"],
     )  # fmt: skip
     recipe = mmdiff.Recipe(
         model,

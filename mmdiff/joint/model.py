@@ -13,7 +13,7 @@ from mmdiff import noise
 from mmdiff import prediction as pred
 from mmdiff.checkpoints import Info
 from mmdiff.conditions import Class, Condition
-from mmdiff.diffusion import Diffusion, Times, expand
+from mmdiff.diffusion import Diffusion, Times, check_times, expand
 from mmdiff.joint.network import Bundled, Frozen, Parts, View
 from mmdiff.noise import Draws
 from mmdiff.schedules import Schedule, Trigonometric
@@ -33,7 +33,7 @@ class Shares:
     Attributes:
         together: all at the same log-SNR.
         given: one at any time, the others given, see `Joint`.
-        alone: one at any time, the others pure noise.
+        alone: each at a time of its own, and unseen by the others.
         independent: each at a time of its own.
     """
 
@@ -79,7 +79,9 @@ class Joint(Diffusion):
         given_at: the time, from 0 on, of parts that are given: a network that takes noise away
             knows more of a signal with a little of it than of a clean one.
         times: how often training draws which level of noise of all parts together, as of
-            `Diffusion`; parts alone or given others keep their own.
+            `Diffusion`; parts alone or independent keep their own.
+        given_times: the same of a part that is given others; None for its own. How something looks
+            is decided later than what it is, which is all that others tell.
         turns: the names of all parts in the order in which they are best drawn, see `in_turn`;
             if empty, all at once.
 
@@ -101,6 +103,7 @@ class Joint(Diffusion):
         taught: bool = False,
         given_at: float = 0.0,
         times: Times = "uniform",
+        given_times: Times | None = None,
         turns: Sequence[str] = (),
     ) -> None:
         if turns and sorted(turns) != sorted(parts):
@@ -110,6 +113,7 @@ class Joint(Diffusion):
         super().__init__(network, schedule, "x0", hide=hide, times=times)
         self.shares = shares or Shares()
         self.taught, self.turns = taught, tuple(turns)
+        self.given_times = None if given_times is None else check_times(given_times)
         self.parts, self.packing = self.backbone.models, self.backbone.packing
         for name in self.parts:
             self.register_buffer(f"alone_{name}", torch.ones(LEVELS))
@@ -127,6 +131,7 @@ class Joint(Diffusion):
             "taught": self.taught,
             "given_at": self.backbone.given_at,
             "times": self.times,
+            "given_times": self.given_times,
             "turns": list(self.turns),
         }
 
@@ -220,12 +225,12 @@ class Joint(Diffusion):
         x, labels = self._given(batch)
         told = labels.hidden(draws.chosen(self.hide))
         x0, z = (self.packing.unpack(v) for v in (x, draws.normal(x)))
-        times, wanted = self.times_of(draws)
+        times, wanted, apart = self.times_of(draws)
         states = {
             name: of.add_noise(x0[name], times[name], z[name]).to(x)
             for name, of in self.parts.items()
         }
-        found = self.backbone.outputs(states, times, told.values)
+        found = self.backbone.outputs(states, times, told.values, apart)
         total = torch.zeros((), device=x.device)
         for name, of in self.parts.items():
             t = times[name]
@@ -248,26 +253,30 @@ class Joint(Diffusion):
         levels = (expand(level, x0) for level in of.schedule(t))
         return pred.to_x0_eps(of.prediction, of.backbone(x_t, t, **labels), x_t, *levels)
 
-    def times_of(self, draws: Draws) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The time of each part, [B], and whether it is asked for there, bool [B], by name."""
+    def times_of(self, draws: Draws) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """The time of each part, [B], and whether it is asked for there, bool [B], by name.
+
+        And the samples, bool [B], in which they do not see each other.
+        """
         how, which = (
             noise.uniform(draws.seed, draws.places, draws.step, s) for s in (_HOW, _WHICH)
         )
         shares = self.shares
         together = how < shares.together
-        independent = how >= 1 - shares.independent
-        given = how < shares.together + shares.given
+        given = (how < shares.together + shares.given) & ~together
+        apart = (how < 1 - shares.independent) & ~together & ~given
         chosen = (which * len(self.parts)).long()
         u = draws.times()
         log_snr = self.schedule.log_snr(self.training_times(u))
         near, times, wanted = self.backbone.given_at, {}, {}
         for k, (name, of) in enumerate(self.parts.items()):
             own = noise.uniform(draws.seed, draws.places, draws.step, _EACH + k)
-            t = torch.where(chosen == k, of.training_times(u), torch.where(given, near, 1.0))
-            t = torch.where(independent, of.training_times(own), t)
+            own = torch.where(chosen == k, u, own)
+            told = of.training_times(own, self.given_times)
+            t = torch.where(given, torch.where(chosen == k, told, near), of.training_times(own))
             times[name] = torch.where(together, of.schedule.time_of(log_snr).to(t), t).clamp(0, 1)
-            wanted[name] = together | independent | (chosen == k)
-        return times, wanted
+            wanted[name] = ~given | (chosen == k)
+        return times, wanted, apart
 
 
 def _linear(of: Diffusion, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
