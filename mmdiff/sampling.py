@@ -137,6 +137,33 @@ def in_parts(
         yield sample(model, (size, *one), solver, seed, first=first, **how, **some)
 
 
+def drawn(
+    model: Diffusion,
+    shape: Sequence[int],
+    sampling: Sampling,
+    seed: int = 0,
+    *,
+    batch: int,
+    on_step: OnStep | None = None,
+    **told: Any,
+) -> Iterator[Tensor]:
+    """Signals of `shape` [B, C, *spatial] as a model is best drawn, `batch` at a time.
+
+    Of a joint model that has turns these are `mmdiff.joint.in_turn`, of any other `in_parts`.
+    """
+    if getattr(model, "turns", ()):
+        turns: Any = model
+        yield from turns.in_turn(shape[0], sampling, seed, batch=batch, on_step=on_step, **told)
+    else:
+        how = sampling.arguments(seed)
+        yield from in_parts(model, shape, batch=batch, on_step=on_step, **how, **told)
+
+
+def steps_of(model: Diffusion, sampling: Sampling) -> int:
+    """How often `drawn` calls `on_step` for one batch."""
+    return len(sampling.method().plan(model.schedule)) * max(1, len(getattr(model, "turns", ())))
+
+
 @torch.no_grad()
 def run(
     plan: Plan,

@@ -11,6 +11,7 @@ from mmdiff.checkpoints import load
 from mmdiff.cli.plain import arguments
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
+from mmdiff.joint import Joint
 from mmdiff.sampling import Sampling
 
 
@@ -42,6 +43,8 @@ def settings(model: Diffusion, shape: Sequence[int], checkpoint: str, **given: A
             model.info.sampling, **{name: v for name, v in given.items() if v is not None}
         )
         sampling.method().plan(model.schedule)
+    if given.get("spin") and isinstance(model, Joint):
+        raise UserError("each part of a joint model is spun as its own: leave --spin out.")
     if sampling.guidance not in (None, 1) and not model.guidable:
         raise UserError(f"{checkpoint} knows no classes to be guided by: use --guidance 1.")
     if sampling.spin > min(shape[1:]):

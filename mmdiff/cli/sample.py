@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,10 +120,9 @@ def sample(
     from mmdiff.cli.wanted import choose_samples
     from mmdiff.cli.writers import Writer
     from mmdiff.errors import UserError
-    from mmdiff.joint import Joint, in_turn
     from mmdiff.notes import generated
     from mmdiff.restore.tasks import noised
-    from mmdiff.sampling import in_parts
+    from mmdiff.sampling import drawn, in_parts, steps_of
 
     model = open_model(checkpoint, device)
     told = {"label": label, "speaker": speaker}
@@ -151,20 +151,18 @@ def sample(
     )  # fmt: skip
     wanted = choose_samples(kinds, told, count, modality.count, checkpoint)
     note = generated("/".join(Path(checkpoint).with_suffix("").parts[-2:]), seed, sampling)
-    how: dict[str, Any] = {
-        **sampling.arguments(seed),
-        **wanted.values,
-        **(pair.told if pair else {}),
-    }
+    how: dict[str, Any] = {**wanted.values, **(pair.told if pair else {})}
     if given is not None:
         note |= {"Given": given.name}
     if vary is not None and varied is not None:
         how |= {"noise": noised(model, varied, wanted.count, strength, seed), "start": strength}
+        how |= sampling.arguments(seed)
         note |= {"Variation of": vary.name, "Strength": f"{strength:g}"}
-    turns = model.turns if isinstance(model, Joint) and vary is None else ()
-    if turns and spin is not None:
-        raise UserError("pairs are drawn part after part, each spun as its own: leave --spin out.")
-    steps = len(sampling.method().plan(model.schedule, how.get("start", 1.0))) * (len(turns) or 1)
+    if vary is None:
+        draw: Any = partial(drawn, sampling=sampling, seed=seed)
+        steps = steps_of(model, sampling)
+    else:
+        draw, steps = in_parts, len(sampling.method().plan(model.schedule, strength))
     writer = Writer(destination, modality, shape, wanted, note, steps, overwrite)
     size = batch or modality.batch
     total = -(-wanted.count // size) * steps
@@ -175,14 +173,7 @@ def sample(
                 writer.state(i, model.decode(x, shape[1:]))
             bar.update()
 
-        rest: dict[str, Any] = {"batch": size, "on_step": on_step}
-        classes: Any = wanted.values
-        drawn = (
-            in_turn(model, wanted.count, sampling, seed, **rest, **classes)
-            if isinstance(model, Joint) and turns
-            else in_parts(model, (wanted.count, *shape), **rest, **how)
-        )
-        for x in drawn:
+        for x in draw(model, (wanted.count, *shape), batch=size, on_step=on_step, **how):
             writer.batch(x if pair is None else pair.whole(x))
     writer.finish()
     print(f"wrote {destination.path}")

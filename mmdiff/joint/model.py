@@ -15,7 +15,9 @@ from mmdiff.checkpoints import Info
 from mmdiff.conditions import Class, Condition
 from mmdiff.diffusion import Diffusion, Times, check_times, expand
 from mmdiff.joint.network import Bundled, Frozen, Parts, View
+from mmdiff.joint.turns import in_turn
 from mmdiff.noise import Draws
+from mmdiff.sampling import Sampling
 from mmdiff.schedules import Schedule, Trigonometric
 from mmdiff.told import Told
 
@@ -90,6 +92,7 @@ class Joint(Diffusion):
     """
 
     backbone: Parts
+    in_turn = in_turn
 
     def __init__(
         self,
@@ -169,7 +172,8 @@ class Joint(Diffusion):
         """One part as a model of its own, which may be told others, by name, as conditions.
 
         A part that is not told is absent: guidance away from that needs no training for it.
-        Networks and weights are this model's, and so is the guidance that is recommended.
+        Networks and weights are this model's, and so is, of a part that is told others, how it is
+        best sampled from, see `sampling_of`.
 
         Raises:
             ValueError: no such part, or one given itself.
@@ -188,10 +192,13 @@ class Joint(Diffusion):
         )  # fmt: skip
         view.info = self.backbone.infos[name]
         if given and self.info is not None:  # a part's own is for its labels
-            ours = self.info.sampling
-            how = replace(view.info.sampling, guidance=ours.guidance, interval=ours.interval)
-            view.info = replace(view.info, sampling=how)
+            view.info = replace(view.info, sampling=self.sampling_of(name, self.info.sampling))
         return view.train(self.training)
+
+    def sampling_of(self, name: str, sampling: Sampling) -> Sampling:
+        """How to draw a part by `sampling`, which is of all: clipped and spun as its own is."""
+        own = self.backbone.infos[name].sampling
+        return replace(sampling, clip=own.clip, spin=own.spin)
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:

@@ -213,7 +213,8 @@ class View(nn.Module):
         first = torch.zeros(1, dtype=torch.int64, device=home)
         for other, shape in parts.packing.shapes.items():
             # The same for all samples and calls, so that it tells nothing about any.
-            self.register_buffer(f"noise_{other}", noise.normal(0, first, 0, shape), False)
+            z = noise.normal(0, first, 0, shape, noise.GIVEN)
+            self.register_buffer(f"noise_{other}", z, False)
 
     def forward(self, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:
         """x [B, C, *spatial] at t [B] -> what the part's network says, in its own terms."""

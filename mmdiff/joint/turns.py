@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from mmdiff.data.turns import take_turns
-from mmdiff.joint.model import Joint
 from mmdiff.sampling import OnStep, Sampling, sample
 from mmdiff.told import tell
+
+if TYPE_CHECKING:
+    from mmdiff.joint.model import Joint
 
 
 def in_turn(
@@ -42,7 +45,6 @@ def in_turn(
     """
     opens, *_ = model.turns
     kinds = model.parts[opens].conditions
-    how = sampling.arguments(seed)
     free = {name: kind.choices for name, kind in kinds.items() if kind.choices}
     values = tell(kinds, count, {**take_turns(free, count), **told}).values
     for first in range(0, count, batch):
@@ -50,15 +52,15 @@ def in_turn(
         some: dict[str, Any] = {n: value[first : first + size] for n, value in values.items()}
         drawn: dict[str, Any] = {}
         for turn, name in enumerate(model.turns):
-            view = model.view(name, tuple(drawn))
-            own = view.info.sampling.arguments(seed)
-            given = drawn or some
-            guidance = (how if drawn else own)["guidance"] if given else None
+            how, given = model.sampling_of(name, sampling), drawn or some
+            if not drawn:
+                own = model.backbone.infos[name].sampling
+                scale = own.guidance if given else None
+                how = replace(how, guidance=scale, interval=own.interval)
             drawn[name] = sample(
-                view, (size, *model.packing.shapes[name]), how["solver"], seed + (turn << 32),
-                guidance=guidance, clip=own["clip"], steer=own["steer"], first=first,
+                model.view(name, tuple(drawn)), (size, *model.packing.shapes[name]), first=first,
                 on_step=on_step and _packed(model, on_step, name, drawn, turn * sampling.steps),
-                **given,
+                **how.arguments(seed + (turn << 32)), **given,
             )  # fmt: skip
         yield model.packing.pack(drawn)
 

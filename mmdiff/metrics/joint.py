@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from mmdiff.audio.datasets import open_sounds
 from mmdiff.diffusion import Diffusion
 from mmdiff.errors import UserError
 from mmdiff.image.datasets import open_images
-from mmdiff.joint import Joint, in_turn
+from mmdiff.joint import Joint
 from mmdiff.metrics.batches import DIGITS, Batch, class_names, take
 from mmdiff.metrics.images import ImageReport, evaluate_images
 from mmdiff.metrics.judge import DigitJudge, accuracy, load_judge, run_judge
 from mmdiff.metrics.speech import SpeechReport, evaluate_speech
 from mmdiff.metrics.speech_judge import SpeechJudge, load_speech_judge
-from mmdiff.sampling import Sampling, in_parts
+from mmdiff.sampling import Sampling, drawn
 
 PICTURE, SOUND = "picture", "sound"
 
@@ -92,23 +92,16 @@ class Drawing:
 
     def pairs(self, model: Joint) -> dict[str, Tensor]:
         """All parts by name, in turn if the model has turns, else at once."""
-        how: dict[str, Any] = {"batch": self.batch}
-        return model.packing.unpack(self._joined(
-            in_turn(model, self.count, self.sampling, self.seed, **how)
-            if model.turns
-            else in_parts(model, (self.count, *model.packing.shape), **how,
-                          **self.sampling.arguments(self.seed))
-        ))  # fmt: skip
+        shape = (self.count, *model.packing.shape)
+        found = drawn(model, shape, self.sampling, self.seed, batch=self.batch)
+        return model.packing.unpack(self._joined(found))
 
     def given(self, model: Joint, name: str, **others: Any) -> Tensor:
-        """One part, told others: as its own model is best sampled from, but guided as we are."""
-        view = model.view(name, tuple(others))
-        ours = self.sampling
-        how = replace(view.info.sampling, guidance=ours.guidance, interval=ours.interval)
-        shape = (self.count, *model.packing.shapes[name])
-        return self._joined(
-            in_parts(view, shape, batch=self.batch, **how.arguments(self.seed), **others)
-        )
+        """One part, told others, as it is drawn in turn."""
+        how = model.sampling_of(name, self.sampling)
+        shape, view = (self.count, *model.packing.shapes[name]), model.view(name, tuple(others))
+        found = drawn(view, shape, how, self.seed, batch=self.batch, **others)
+        return self._joined(found)
 
     def _joined(self, parts: Iterator[Tensor]) -> Tensor:
         total = -(-self.count // self.batch)
@@ -136,8 +129,8 @@ def evaluate_duet(
 ) -> JointReport:
     """Draw `count` pairs, and as many of each part from test items of the other; told no label.
 
-    Pairs are drawn as `sampling` says, in turn if the model has turns; one part from the other as
-    its own model is best sampled from, but guided as `sampling` says.
+    Pairs are drawn as `sampling` says, in turn if the model has turns; and so is one part from the
+    other.
 
     Raises:
         UserError: a model that does not make pictures and sounds of digits; data that are missing.

@@ -19,7 +19,7 @@ from mmdiff.diffusion import Diffusion
 from mmdiff.modality import Rows
 from mmdiff.notes import generated
 from mmdiff.raster import save_gif, save_png
-from mmdiff.sampling import OnStep, Sampling, in_parts
+from mmdiff.sampling import OnStep, Sampling, drawn, steps_of
 from mmdiff.training.loading import load
 from mmdiff.training.trainer import Trainer
 
@@ -79,9 +79,9 @@ class Looks:
         trainer, sampling = self.trainer, self.recipe.sampling
         if self.modality is None or not self.recipe.samples:
             return
-        steps = sampling.method().plan(self.model.schedule)
-        marks = {round(part * len(steps)) - 1: part for part in STATES}
-        shown = set(range(len(steps) - 1, -1, -max(1, len(steps) // self.modality.frames)))
+        steps = steps_of(self.model, sampling)
+        marks = {round(part * steps) - 1: part for part in STATES}
+        shown = set(range(steps - 1, -1, -max(1, steps // self.modality.frames)))
         states: dict[int, Tensor] = {}
 
         def on_step(step: int, t: float, x: Tensor, x0: Tensor) -> None:
@@ -98,7 +98,7 @@ class Looks:
         for one, name in zip(x, sample_names(labels, len(x)), strict=True):
             path = trainer.out / "samples" / f"{name}{self.modality.writes[0]}"
             self.modality.write(one, path, {**note, "Sample": name})
-        last = states[len(steps) - 1]
+        last = states[steps - 1]
         start = noise.normal(trainer.seed, torch.arange(len(last)), -1, last.shape[1:])
         row = [start, *(states[step] for step in sorted(marks) if step in states)]
         captions = ["start", *(str(step + 1) for step in sorted(marks) if step in states)]
@@ -118,8 +118,8 @@ class Looks:
         size = min(count, self.recipe.batch)
         parts: list[Tensor] = []
         bar = tqdm(
-            desc="drawing samples", total=-(-count // size) * sampling.steps, unit="step",
-            leave=False, delay=2, disable=None if trainer.is_main else True,
+            desc="drawing samples", total=-(-count // size) * steps_of(self.model, sampling),
+            unit="step", leave=False, delay=2, disable=None if trainer.is_main else True,
         )  # fmt: skip
 
         def step(i: int, t: float, x: Tensor, x0: Tensor) -> None:
@@ -127,11 +127,10 @@ class Looks:
             if on_step is not None:
                 on_step(i, t, x, x0)
 
-        how = {**sampling.arguments(trainer.seed), **self._told(count)}
+        shape, told = (count, *self.info.shape), self._told(count)
+        how: dict[str, Any] = {"batch": size, "on_step": step, **told}
         with trainer.averaged(), bar:
-            for x in in_parts(
-                self.model, (count, *self.info.shape), batch=size, on_step=step, **how
-            ):
+            for x in drawn(self.model, shape, sampling, trainer.seed, **how):
                 parts.append(x.float().cpu())
                 if trainer.stopped():
                     trainer.interrupted()
