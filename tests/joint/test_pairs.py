@@ -18,7 +18,7 @@ from mmdiff.audio import Sound
 from mmdiff.cli.data import open_pairs
 from mmdiff.conditions import Class, Condition
 from mmdiff.image import Pictures
-from mmdiff.joint import Joint, Packing, Pairs, Together
+from mmdiff.joint import Joint, Packing, Pairs, Together, in_turn
 from mmdiff.joint.presets import bridged
 from mmdiff.modality import Modality
 from mmdiff.nn import Bridge, UNet
@@ -166,7 +166,8 @@ def test_a_joint_model_is_trained_on_pairs_and_drawn_from(tmp_path: Path) -> Non
     sound = mmdiff.Diffusion(UNet(1, 1, 1, (8, 16), 1), mmdiff.Trigonometric(), "v")
     infos = {n: mmdiff.Info(part.shape, part.modality) for n, part in data.parts.items()}
     bridge = Bridge({"picture": 16, "sound": 16}, 32, 1)
-    model = Joint({"picture": picture, "sound": sound}, bridge, infos=infos)
+    turns = ["sound", "picture"]
+    model = Joint({"picture": picture, "sound": sound}, bridge, infos=infos, turns=turns)
     how: dict[str, Any] = {"batch": 4, "samples": 3, "sampling": mmdiff.Sampling("ddim", 2)}
     recipe = mmdiff.Recipe(model, steps=4, lr=0.01, **how)
     path = mmdiff.train(recipe, data, both(seed=1), tmp_path / "run", device="cpu")
@@ -176,6 +177,10 @@ def test_a_joint_model_is_trained_on_pairs_and_drawn_from(tmp_path: Path) -> Non
     again = mmdiff.load(path)
     assert isinstance(again, Joint)
     assert again.info.modality == data.modality
+    (x,) = in_turn(again, 3, recipe.sampling, recipe.seed, batch=4)
+    for k, sound in enumerate(again.packing.unpack(x)["sound"]):
+        heard = again.info.modality.parts["sound"].read(path.parent / f"samples/{k}.wav", (1, 64))
+        torch.testing.assert_close(heard, sound.clamp(-4, 4), rtol=0, atol=1e-3)
     given = torch.zeros(1, 1, 8, 8)
     view = again.view("sound", "picture")
     x = mmdiff.sample(view, (2, *view.info.shape), mmdiff.DDIM(2), guidance=2.0, picture=given[0])
