@@ -1,6 +1,6 @@
-"""U-Net or transformer: which makes the better digits and speech of the same minutes?
+"""U-Net or transformer: which makes the better digits, speech and videos of the same minutes?
 
-    python benchmarks/backbones.py --data-dir data                       # an hour on two CPU cores
+    python benchmarks/backbones.py --data-dir data                     # two hours on two CPU cores
     python benchmarks/backbones.py --data-dir data --tasks digits --minutes 20
 
 Each preset is trained for as many minutes, one after the other: as many steps as they hold at the
@@ -8,7 +8,7 @@ pace that `pacing.py` finds. Then the averaged weights draw, with labels, as the
 and the bundled judges read or listen. A run that was stopped is gone on with.
 
 Before that, what a training step of one sample costs against the size of the signal: digits of
-longer sides, speech of longer clips.
+longer sides, speech of longer clips, larger and longer videos.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from mmdiff.image.modality import Pictures
 from mmdiff.metrics.batches import draw, take
 from mmdiff.metrics.frechet import training_part
 from mmdiff.metrics.speech import evaluate_speech
+from mmdiff.metrics.video import evaluate_video_model
 from mmdiff.modality import recipe_of
 from mmdiff.noise import Draws
 from mmdiff.sampling import Sampling
+from mmdiff.video.modality import Video
 
 HELD_OUT = 16  # items: the trainer wants some, and their loss is not looked at here
-SIZES = (1, 2, 4)  # times the sides, or the length
 RUNS = Path("runs/backbones")
 
 
@@ -63,24 +64,45 @@ class Speech:
         }  # fmt: skip
 
 
+class Clips:
+    """Both splits of moving digits, and the judge's word on samples."""
+
+    def __init__(self, data_dir: Path | None) -> None:
+        self.data_dir = data_dir
+        self.data, self.held_out = (
+            Video.open("moving-mnist", split, data_dir) for split in ("train", "test")
+        )
+
+    def judge(self, model: mmdiff.Diffusion, sampling: Sampling, count: int) -> dict[str, Any]:
+        how: dict[str, Any] = {"data_dir": self.data_dir, "progress": False}
+        report = evaluate_video_model(model, sampling, count, **how)
+        return {
+            "accuracy": report.accuracy, "frechet": digits(report.frechet),
+            "floor": digits(report.floor),
+        }  # fmt: skip
+
+
 class Task(NamedTuple):
-    """Data with a judge, and presets by what they train."""
+    """Data with a judge, presets by what they train, and what is not too much here."""
 
     modality: Any
     open: Callable[[Path | None], Any]
     presets: dict[str, str]
+    samples: int = 1000
+    sizes: tuple[int, ...] = (1, 2, 4)  # times the sides, or the length
 
 
 TASKS = {
     "digits": Task(Pictures, MNIST, {"U-Net": "fast", "transformer": "transformer"}),
     "speech": Task(Sound, Speech, {"U-Net": "v", "transformer": "transformer"}),
+    "video": Task(Video, Clips, {"U-Net": "v", "transformer": "transformer"}, 200, (1, 2)),
 }
 
 
 def costs(args: Any, name: str, data: Any) -> Iterator[Row]:
     """Milliseconds that the loss and its gradient take for one sample of each size."""
     task = TASKS[name]
-    for size in args.sizes:
+    for size in task.sizes[:1] if args.quick else task.sizes:
         channels, *sides = data.shape
         larger = SimpleNamespace(
             shape=(channels, *(size * side for side in sides)),
@@ -115,15 +137,16 @@ def make(args: Any, task: Task, bench: Any, preset: str, steps: int, out: Path) 
 
 
 def main() -> None:
-    made = parser(__doc__, count=1000, rounds=5, batch=8, sizes=SIZES)
+    made = parser(__doc__, count=1000, rounds=5, batch=8)
     made.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=tuple(TASKS))
     made.add_argument("--minutes", type=float, default=15, help="of training, for each run")
-    args = parse(made, minutes=1e-3, count=20, rounds=1, batch=1, sizes=(1,))
+    args = parse(made, minutes=1e-3, count=20, rounds=1, batch=1)
     cost = Rows(args.out / "backbones_cost.csv", ("task", "backbone", "times_sides", "device"))
     key = ("task", "backbone", "planned_minutes", "seed", "samples", "device")
     rows = Rows(args.out / "backbones.csv", key)
     for name in args.tasks:
         task, runs = TASKS[name], RUNS / args.device / name
+        count = min(args.count, task.samples)
         bench = task.open(args.data_dir)
         for row in costs(args, name, bench.data):
             cost.add(row)
@@ -131,7 +154,7 @@ def main() -> None:
         pace = paces(makes, runs / "pace.json", args.quick)
         for backbone in task.presets:
             planned = f"{args.minutes:g}"
-            one = (name, backbone, planned, 0, args.count, args.device)
+            one = (name, backbone, planned, 0, count, args.device)
             row = dict(zip(key, one, strict=True))
             if row in rows:
                 continue
@@ -144,7 +167,7 @@ def main() -> None:
                 **row, "parameters": parameters(model.backbone),
                 "minutes": digits(progress.minutes), "steps": progress.step,
                 "epochs": digits(progress.step * done.recipe.batch / len(bench.data)),
-                **bench.judge(model, model.info.sampling, args.count), **about(args.device),
+                **bench.judge(model, model.info.sampling, count), **about(args.device),
             })  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class Data(Protocol):
 
     Attributes:
         name: the word that it was opened by.
-        shape: of every x.
+        shape: of every x; where `shapes` tell that of each, one that many have.
         conditions: what is known of each item beside x.
         modality: what x is.
         identity: a digest of what it holds, whatever the folder is called and wherever it lies.
@@ -151,6 +151,14 @@ class Modality(ABC):
             ValueError: signals without time.
         """
         raise ValueError(f"{self.title} have no length: leave seconds out.")
+
+    def sized(self, shape: Sequence[int], sides: tuple[int, int]) -> tuple[int, ...]:
+        """The shape of a signal that is like those of `shape`, but so high and wide.
+
+        Raises:
+            ValueError: signals without height and width.
+        """
+        raise ValueError(f"{self.title} have no height and width: leave size out.")
 
     def lasting(self, shape: Sequence[int], seconds: float) -> tuple[int, ...]:
         """The shape of a signal that is like those of `shape`, but so many seconds long.

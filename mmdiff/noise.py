@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 # Streams keep uses of one seed apart, so that no two share their numbers.
-ORDER, TIME, NOISE, HIDE, VALIDATION, SPIN, GIVEN = 1, 2, 3, 4, 5, 6, 7
+ORDER, TIME, NOISE, HIDE, VALIDATION, SPIN, GIVEN, BUCKET = 1, 2, 3, 4, 5, 6, 7, 8
 DATA = 16  # and on: of data sets
 PARTS = 64  # and on: of the parts of a joint model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ _SHIFT = 256  # a word begins up to this many samples late
 _FADE = 0.01  # seconds that a sound takes to end where the window does
 _QUIET = 0.01  # of the peak of its sound, -40 dB: a crop below it is drawn again
 _TRIES = 8
+_STEPS = 8  # lengths of native items
 
 
 class Sounds(Dataset[dict[str, Any]]):
@@ -44,7 +46,8 @@ class Sounds(Dataset[dict[str, Any]]):
 
     Attributes:
         name: what `open_sounds` was asked for.
-        shape: (C, L) of every item.
+        shape: (C, L) of every item; of native ones that which most have.
+        shapes: of each item, where they are native.
         sample_rate: in Hz.
         scale: what values in [-1, 1] were multiplied by.
         conditions: what items tell, such as {"label": Class(10, names)}.
@@ -61,10 +64,12 @@ class Sounds(Dataset[dict[str, Any]]):
         scale: float = 1.0,
         shift: bool = False,
         flip: bool = False,
+        native: bool = False,
         seed: int = 0,
     ) -> None:
         self.name = name
         self.shape: tuple[int, ...] = shape
+        self._longest = shape[1]
         self.sample_rate = held.sample_rate
         self.scale = scale
         self.conditions: Mapping[str, Condition] = held.conditions
@@ -74,15 +79,20 @@ class Sounds(Dataset[dict[str, Any]]):
             sample_rate=held.sample_rate,
             scale=scale,
             augmented=[shift, flip],
+            **({"native": True} if native else {}),
         )
         self.costly = any(isinstance(sound, StoredSound) for sound in held.sounds)
-        self._held, self._shift, self._flip, self._seed = held, shift, flip, seed
+        self._held, self._flip, self._native, self._seed = held, flip, native, seed
+        self._late = _SHIFT if held.aligned and shift else 0
         # (sound, which of its parts, of how many)
         self._items = [
             (sound, part, parts)
             for sound, parts in enumerate(map(self._parts, held.sounds))
             for part in range(parts)
         ]
+        if native:
+            self.shapes = [(shape[0], self._long(sound)) for sound, _, _ in self._items]
+            self.shape = Counter(self.shapes).most_common(1)[0][0]
         files = names_of(held.files) if name.startswith("folder:") else ()
         self.names = tuple(files[sound] for sound, _, _ in self._items) if files else ()
 
@@ -114,8 +124,8 @@ class Sounds(Dataset[dict[str, Any]]):
         if parts > 1:
             x = self._crop(sound, (part + where) / parts, index, count)
         else:
-            late = min(_SHIFT, self.shape[1]) if self._held.aligned and self._shift else 0
-            x = self._begun(sound, int(where * late))
+            long = self._long(place) if self._native else self._longest
+            x = self._begun(sound, long, int(where * min(self._late, long)))
         scale = -self.scale if self._flip and sign < 0.5 else self.scale
         return {"x": x * scale, **self.told(index)}
 
@@ -137,11 +147,13 @@ class Sounds(Dataset[dict[str, Any]]):
     def summary(self) -> str:
         """How much of what there is, and what was left out: a few lines for people."""
         held = self._held
-        channels, length = self.shape
+        channels, _ = self.shape
+        ends = sorted({long for _, long in getattr(self, "shapes", [self.shape])})
+        lengths = (f"{long / self.sample_rate:.3g}" for long in dict.fromkeys((ends[0], ends[-1])))
         minutes = sum(sound.length for sound in held.sounds) / self.sample_rate / 60
         lines = [
             f"{self.name}: {len(held.sounds):,} sounds, {minutes:,.1f} minutes, as {len(self):,} "
-            f"clips of {length / self.sample_rate:.3g} s, {self.sample_rate:,} Hz, "
+            f"clips of {' to '.join(lengths)} s, {self.sample_rate:,} Hz, "
             f"{channels} channel{'s' * (channels > 1)}"
         ]
         for what, condition in self._held.conditions.items():
@@ -152,17 +164,22 @@ class Sounds(Dataset[dict[str, Any]]):
 
     def _parts(self, sound: Recording) -> int:
         """How many items a sound is worth."""
-        return 1 if self._held.aligned else max(1, round(sound.length / self.shape[1]))
+        return 1 if self._held.aligned else max(1, round(sound.length / self._longest))
+
+    def _long(self, place: int) -> int:
+        """Samples of a native item: in eighths of the longest, so that many are alike."""
+        step = -(-self._longest // _STEPS)
+        return min(self._longest, -(-(self._held.sounds[place].length + self._late) // step) * step)
 
     def _crop(self, sound: Recording, place: float, index: int, count: int) -> Tensor:
         """A window whose beginning lies at `place` in [0, 1) of all that are possible.
 
         If there is next to nothing to hear in it, one from anywhere in which there is.
         """
-        free = sound.length - self.shape[1]
+        free = sound.length - self._longest
 
         def window(place: float) -> Tensor:
-            return sound.part(int(place * (free + 1)), self.shape[1])
+            return sound.part(int(place * (free + 1)), self._longest)
 
         x = window(place)
         for key in range(_TRIES * index, _TRIES * (index + 1)):
@@ -172,10 +189,10 @@ class Sounds(Dataset[dict[str, Any]]):
             x = max(x, window(elsewhere.item()), key=lambda x: float(x.abs().max()))
         return x
 
-    def _begun(self, sound: Recording, shift: int) -> Tensor:
+    def _begun(self, sound: Recording, long: int, shift: int) -> Tensor:
         """A window in which `sound` begins at `shift`, and fades out where it is too long."""
-        room = self.shape[1] - shift
-        x = torch.zeros(self.shape)
+        room = long - shift
+        x = torch.zeros(self.shape[0], long)
         part = sound.part(0, room)
         x[:, shift : shift + part.shape[1]] = part
         if sound.length > room:
@@ -195,6 +212,7 @@ def open_sounds(
     shift: bool = False,
     flip: bool = False,
     labelled: bool = True,
+    native: bool = False,
     seed: int = 0,
 ) -> Sounds:
     """A data set of sounds with values in [-scale, scale].
@@ -226,6 +244,8 @@ def open_sounds(
         flip: turn the sign of half of the visits.
         labelled: whether a folder's folders are classes; a model that is told none can be held
             against voices, say, that it was not trained on.
+        native: what is shorter than `seconds` stays so, to an eighth of that. Batches are of sounds
+            of one length.
         seed: of the crops and the augmentation.
 
     Raises:
@@ -259,7 +279,7 @@ def open_sounds(
         held = _open_synthetic(split, sample_rate or 22050, seconds, channels)
     _check_format(held.sample_rate, seconds)
     shape = (channels, max(1, round(seconds * held.sample_rate)))
-    return Sounds(name, held, shape, scale, shift, flip, seed)
+    return Sounds(name, held, shape, scale, shift, flip, native, seed)
 
 
 def _check_format(sample_rate: int, seconds: float) -> None:

@@ -31,7 +31,7 @@ class Sound(Modality):
     suffixes = sound.SUFFIXES
     within = FILMS
     writes = (".wav", ".flac")
-    options = ("sample_rate", "seconds", "channels", "task", "noise")
+    options = ("sample_rate", "seconds", "channels", "native", "task", "noise")
     batch = 50
     count = None  # one of each class
     frames = 12
@@ -72,6 +72,8 @@ class Sound(Modality):
             if noise is not None:
                 raise ValueError("noise is for the task enhance: name that too.")
             return data
+        if options.get("native"):
+            raise ValueError("what is made of other sounds is all of one length: leave native out.")
         return open_pairs(data, split, task, noise)
 
     @classmethod

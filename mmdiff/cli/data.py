@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Where a flag is called otherwise than the argument.
 _FLAGS = {"width": "--channels", "channels": "--stereo"}
 _LENGTH = "seconds"  # the option
-_OF_TASKS = ("task", "noise")  # which make pairs of another kind
+_OF_NO_PAIR = ("task", "noise", "native")  # pairs of another kind; sizes that differ
 _LOOKED_AT = 4  # files of a kind that may be of several modalities
 
 
@@ -145,7 +145,7 @@ def open_pairs(
         if len(held) > 1:
             kinds = sorted(held[:2], key=known().index)
     for option in {**options, **augmentation}:
-        if option in _OF_TASKS or not any(option in kind.options for kind in kinds):
+        if option in _OF_NO_PAIR or not any(option in kind.options for kind in kinds):
             said = " and ".join(kind.title for kind in kinds)
             raise UserError(f"{_flag(option)} is for no part of pairs of {said}: leave it out.")
     names = [kind.title.removesuffix("s") for kind in kinds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,17 @@ class PrecisionName(StrEnum):
     auto = "auto"
     bf16 = "bf16"
     no = "no"
+
+
+SIDES = "SIDE|HEIGHTxWIDTH"
+
+
+def sides(text: str) -> tuple[int, int]:
+    """28, or 16x24: the height and the width."""
+    if not re.fullmatch(r"\d+(x\d+)?", text):
+        raise typer.BadParameter("give a side such as 28, or height and width such as 16x24")
+    found = [int(side) for side in text.split("x")]
+    return found[0], found[-1]
 
 
 Checkpoint = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmdiff.cli.options import (
+    SIDES,
     Batch,
     Checkpoint,
     DeviceOption,
@@ -18,6 +19,7 @@ from mmdiff.cli.options import (
     SolverOption,
     Spin,
     Steps,
+    sides,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +52,15 @@ def sample(
         float | None,
         typer.Option(
             min=0.01, help="Of sounds and videos: how long.", show_default="as in the training"
+        ),
+    ] = None,
+    size: Annotated[
+        Any,
+        typer.Option(
+            parser=sides,
+            metavar=SIDES,
+            help="Of pictures and videos: their size in pixels.",
+            show_default="as in the training",
         ),
     ] = None,
     given: Annotated[
@@ -143,6 +154,7 @@ def sample(
         with arguments():
             shape = modality.lasting(shape, seconds)
     with arguments():
+        shape = shape if size is None else modality.sized(shape, size)
         varied = None if vary is None else modality.read(vary, shape)
     shape = shape if varied is None else tuple(varied.shape)
     sampling = settings(

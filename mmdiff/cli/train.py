@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmdiff.cli.options import DataDir, DeviceOption, PrecisionName
+from mmdiff.cli.options import SIDES, DataDir, DeviceOption, PrecisionName, sides
 
 if TYPE_CHECKING:
     from mmdiff.modality import Data
@@ -19,14 +18,6 @@ FEWEST = 2_000  # steps of a training that may show more than noise
 USUAL = 10_000
 
 _PRESETS = "the preset's"
-
-
-def _sides(text: str) -> int | tuple[int, int]:
-    """28, or 16x24: the height and the width."""
-    if not re.fullmatch(r"\d+(x\d+)?", text):
-        raise typer.BadParameter("give a side such as 28, or height and width such as 16x24")
-    sides = [int(side) for side in text.split("x")]
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def train(
@@ -50,7 +41,7 @@ def train(
         str | None,
         typer.Option(
             help="For pictures: fast makes good digits in an hour on two cores, thesis is the "
-            "slow original. For sounds and videos: v. For pictures and sounds: transformer.",
+            "slow original. For sounds and videos: v. For all: transformer.",
             show_default="fast or v",
         ),
     ] = None,
@@ -77,8 +68,8 @@ def train(
     size: Annotated[
         Any,
         typer.Option(
-            parser=_sides,
-            metavar="SIDE|HEIGHTxWIDTH",
+            parser=sides,
+            metavar=SIDES,
             help="For pictures and videos: their size in pixels.",
             show_default="the data's own; of a folder at most 64",
         ),
@@ -88,6 +79,14 @@ def train(
     ] = False,
     crop: Annotated[
         bool, typer.Option("--crop", help="For pictures: cut them anywhere, not in the middle.")
+    ] = False,
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native",
+            help="For pictures of a folder: keep their proportions. For sounds: what is shorter "
+            "than --seconds stays so. A batch is of one size.",
+        ),
     ] = False,
     frames: Annotated[
         int | None,
@@ -183,6 +182,8 @@ def train(
 
     - `mmdiff train --dataset folder:holiday/photos --size 32x48 --flip --out runs/photos --resume`
 
+    - `mmdiff train --dataset folder:holiday/photos --size 64 --native --preset transformer`
+
     - `mmdiff train --dataset folder:my-digits --size 28 --init digits --steps 2000`
 
     - `mmdiff train --dataset fsdd --frontend patch:32`
@@ -212,7 +213,7 @@ def train(
 
     opening = _given(
         size=size, frames=frames, fps=fps, sample_rate=sample_rate, seconds=seconds,
-        channels=2 if stereo else None, task=task, noise=noise,
+        channels=2 if stereo else None, native=native or None, task=task, noise=noise,
     )  # fmt: skip
     augmentation = _given(flip=flip or None, crop=crop or None)
     making = _given(frontend=frontend, width=channels)

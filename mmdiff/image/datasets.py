@@ -34,7 +34,8 @@ class Images(Dataset[dict[str, Any]]):
 
     Attributes:
         name: what `open_images` was asked for.
-        shape: (C, H, W) of every item.
+        shape: (C, H, W) of every item; of native ones that which most files have.
+        shapes: of each item, where they are native.
         conditions: what items tell beside x: {"label": Class} or {}.
         identity: a hex digest of what is in it, the same wherever its files lie.
         costly: each item is decoded when it is asked for.
@@ -62,7 +63,10 @@ class Images(Dataset[dict[str, Any]]):
             shape=self.shape,
             labels=labels,
             augmented=[flip, crop],
+            **({"native": True} if held.natives else {}),
         )
+        if held.natives:
+            self.shapes = [(self.shape[0], *sides) for sides in held.natives]
         self.names = names_of(held.files) if name.startswith("folder:") else ()
         self._held, self._flip, self._crop, self._seed = held, flip, crop, seed
         self._targets = held.targets.tolist()
@@ -88,6 +92,8 @@ class Images(Dataset[dict[str, Any]]):
             UserError: a file of a folder has gone or is broken now.
         """
         x = self._held.pixels[index]
+        if self._held.natives:
+            x = _window(x, self._held.natives[index], 0.5)
         if self._flip or self._crop:
             # One number each for the place and the side.
             keys = 2 * index + torch.arange(2)
@@ -104,9 +110,10 @@ class Images(Dataset[dict[str, Any]]):
 
     def summary(self) -> str:
         """What is in it, for people: how many items, of which size and classes; what is not."""
-        channels, height, width = self.shape
-        colour = "grey" if channels == 1 else "colour"
-        said = [f"{len(self):,} {colour} images of {height} x {width} pixels", *self._held.notes]
+        colour = "grey" if self.shape[0] == 1 else "colour"
+        sides = sorted({shape[1:] for shape in getattr(self, "shapes", [self.shape])})
+        ends = " to ".join(f"{h} x {w}" for h, w in dict.fromkeys((sides[0], sides[-1])))
+        said = [f"{len(self):,} {colour} images of {ends} pixels", *self._held.notes]
         if self._held.labels:
             counts = describe_classes(self._held.labels, self._targets)
             said.append(f"{len(self._held.labels)} classes: {counts}")
@@ -123,6 +130,7 @@ def open_images(
     size: int | Sides | None = None,
     flip: bool = False,
     crop: bool = False,
+    native: bool = False,
     seed: int = 0,
 ) -> Images:
     """A data set of images with values in [-1, 1].
@@ -145,18 +153,24 @@ def open_images(
         flip: mirror half of the visits, left to right.
         crop: at each visit take another window of pictures that are longer than `size` is wide,
             or the other way, instead of the middle.
+        native: pictures of a folder keep about their proportions: they cover `size`, and of what
+            is longer, up to twice, the middle stays. Batches are of pictures of one size.
         seed: of the flips and crops.
 
     Raises:
         UserError: an unknown name; data that are missing and cannot be downloaded, or are broken.
-        ValueError: an unknown split, or a size below 4 or beyond `LARGEST`.
+        ValueError: an unknown split, a size below 4 or beyond `LARGEST`, or native pictures that
+            are cut anywhere or not of a folder.
     """
     if split not in ("train", "test"):
         raise ValueError(f'unknown split {split!r}; known are "train" and "test".')
     sides = checked_sides(size)
     kind, _, path = name.partition(":")
+    if native and (crop or kind != "folder"):
+        raise ValueError("native pictures are those of a folder, and not cut anywhere.")
     if kind == "folder" and path:
-        held = open_folder(Path(path).expanduser().absolute(), split, sides, whole=crop)
+        root = Path(path).expanduser().absolute()
+        held = open_folder(root, split, sides, crop, native)
     elif name in public.NAMES:
         root = Path(data_dir or os.environ.get("MMDIFF_DATA") or "data").expanduser().absolute()
         held = public.open_public(name, split, root, sides, whole=crop)

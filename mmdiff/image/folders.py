@@ -7,8 +7,10 @@ there and never crashes in the middle of an epoch.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -35,6 +37,7 @@ class Decoded:
         left_out: files that are no data, and why.
         notes: what else people should know of it.
         sides: of the items, those of `pixels` if None.
+        natives: of each item where they differ; `sides` are those that most files have.
     """
 
     pixels: Tensor | list[Tensor] | ImageFiles
@@ -44,6 +47,7 @@ class Decoded:
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sides: Sides | None = None
+    natives: tuple[Sides, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -94,7 +98,9 @@ class ImageFiles:
         return ""
 
 
-def open_folder(root: Path, split: str, sides: Sides | None = None, whole: bool = False) -> Decoded:
+def open_folder(
+    root: Path, split: str, sides: Sides | None = None, whole: bool = False, native: bool = False
+) -> Decoded:
     """The pictures under `root`, at any depth; see `datasets.open_images` for the rules.
 
     Args:
@@ -102,6 +108,7 @@ def open_folder(root: Path, split: str, sides: Sides | None = None, whole: bool 
         split: "train" or "test".
         sides: of the pictures; if None the shorter side of the first one, see `open_images`.
         whole: keep what lies beyond `sides` at two ends.
+        native: items keep about the proportions of their files, see `native_sides`.
 
     Raises:
         UserError: `root` is missing, is not a folder or holds no readable picture.
@@ -115,6 +122,8 @@ def open_folder(root: Path, split: str, sides: Sides | None = None, whole: bool 
     mode: Mode = "L" if all(header.grey for header in sound.values()) else "RGB"
     if sides is None:
         sides = usual_sides(next(iter(sound.values())).sides)
+    natives = {name: native_sides(header.sides, sides) for name, header in sound.items()}
+    whole = whole or native
 
     def works(name: str) -> bool:
         return not ImageFiles([root / name], mode, sides, whole).flaw(0)
@@ -138,7 +147,8 @@ def open_folder(root: Path, split: str, sides: Sides | None = None, whole: bool 
         {name: found.files[name] for name in names},
         found.left_out | bad,
         tuple(filter(None, (sizes([sound[name].sides for name in names]), chosen.note))),
-        sides,
+        Counter(natives.values()).most_common(1)[0][0] if native else sides,
+        tuple(natives[name] for name in names) if native else (),
     )
 
 
@@ -193,6 +203,21 @@ def usual_sides(first: Sides) -> Sides:
     """The sides of what a folder holds, by those of the first file in it."""
     side = max(4, min(64, min(first) // 4 * 4))
     return side, side
+
+
+def native_sides(file: Sides, sides: Sides) -> Sides:
+    """The sides of a picture of a file of such sides that just covers `sides`.
+
+    In whole steps of about an eighth of these, so that many pictures are alike, and at most twice
+    as long: what there is beyond is cut.
+    """
+    scale = max(Fraction(side, long) for side, long in zip(sides, file, strict=True))
+    step = max(4, min(sides) // 32 * 4)
+    height, width = (
+        side if long * scale == side else min(int(long * scale) // step * step, 2 * side)
+        for side, long in zip(sides, file, strict=True)
+    )
+    return max(height, sides[0]), max(width, sides[1])
 
 
 def sizes(sides: Sequence[Sides]) -> str:

@@ -23,7 +23,7 @@ class Pictures(Modality):
     names = datasets.NAMES
     suffixes = decoding.SUFFIXES
     writes = (".png",)
-    options = ("size", "flip", "crop")
+    options = ("size", "flip", "crop", "native")
     batch = 256
     count = 64
     frames = 50
@@ -39,7 +39,7 @@ class Pictures(Modality):
         cls, dataset: str, split: str, data_dir: Path | None = None, **options: Any
     ) -> datasets.Images:
         if split != "train":  # what is held out stays as it is
-            options = {name: v for name, v in options.items() if name == "size"}
+            options = {name: options[name] for name in ("size", "native") if name in options}
         return datasets.open_images(dataset, split, data_dir, **options)
 
     @classmethod
@@ -54,6 +54,10 @@ class Pictures(Modality):
 
     def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:
         return decoding.read(path, shape[0], (shape[1], shape[2]))
+
+    def sized(self, shape: Sequence[int], sides: tuple[int, int]) -> tuple[int, ...]:
+        datasets.checked_sides(sides)
+        return shape[0], *sides
 
     def write(self, x: Tensor, path: Path | str, note: Mapping[str, str] | None = None) -> None:
         picture = self.show([("", x)]) if x.ndim == 4 else pictures.to_image(x)

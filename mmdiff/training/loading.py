@@ -6,6 +6,7 @@ several processes see what one would.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -79,15 +80,17 @@ class BatchOrder:
 
     def lists(self, start: int) -> Iterator[list[int]]:
         """The parts of every batch from step `start` on, for ever."""
-        step, shown, order = start, -1, torch.empty(0, dtype=torch.int64)
-        while True:
+        for batch in self._batches(start):
+            for part in share(batch, self.rank, self.world).chunk(self.parts):
+                yield part.tolist()
+
+    def _batches(self, start: int) -> Iterator[Tensor]:
+        shown, order = -1, torch.empty(0, dtype=torch.int64)
+        for step in itertools.count(start):
             epoch, place = divmod(step, self.steps_per_epoch)
             if epoch != shown:
                 shown, order = epoch, self._order(epoch)
-            batch = order[place * self.batch : (place + 1) * self.batch]
-            for part in share(batch, self.rank, self.world).chunk(self.parts):
-                yield part.tolist()
-            step += 1
+            yield order[place * self.batch : (place + 1) * self.batch]
 
     def _order(self, epoch: int) -> Tensor:
         order = noise.permutation(self.seed, self.length, epoch, noise.ORDER)

@@ -167,8 +167,11 @@ class Looks:
     def _held_out(self, count: int) -> dict[str, Tensor]:
         """So many held-out signals, spread over all, and what is told of them, on the device."""
         data = self.trainer.held_out
-        places = evenly(len(data), min(count, len(data)))[torch.arange(count) % len(data)]
-        batch = load(data, self.kinds, len(data), places.tolist())
+        alike = list(range(len(data)))
+        if hasattr(data, "shapes"):
+            alike = [place for place in alike if data.shapes[place] == self.info.shape] or alike[:1]
+        places = evenly(len(alike), min(count, len(alike)))[torch.arange(count) % len(alike)]
+        batch = load(data, self.kinds, len(data), [alike[place] for place in places.tolist()])
         return {name: value.to(self.trainer.device) for name, value in batch.items()}
 
     def _few(self, x: Tensor) -> Tensor:

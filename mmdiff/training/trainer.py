@@ -25,6 +25,7 @@ from mmdiff.noise import Draws
 from mmdiff.recipe import Recipe
 from mmdiff.tensorfile import write
 from mmdiff.training import loading
+from mmdiff.training.buckets import order_of
 from mmdiff.training.interruption import full_disk, interruption
 from mmdiff.training.journal import Journal
 from mmdiff.training.optimizers import learning_rate, make_optimizer
@@ -85,13 +86,12 @@ class Trainer:
                 f"batch that is a multiple of {world * recipe.accumulate}."
             )
         self.steps = recipe.length(items)
-        self.order = loading.BatchOrder(
-            items, share, self.seed, recipe.accumulate, self.accelerator.process_index, world
-        )
+        mine = (recipe.accumulate, self.accelerator.process_index, world)
+        self.order = order_of(data, share, self.seed, *mine)
         first = data[0]["x"]
         loading.check_range(first, getattr(data, "modality", None))
         self.info = Info(
-            tuple(first.shape),
+            tuple(getattr(data, "shape", first.shape)),
             getattr(data, "modality", None),
             recipe.sampling,
             loading.name(data),
@@ -105,7 +105,7 @@ class Trainer:
             raise UserError(f"{out} already holds a run: resume it, or choose another folder.")
         self.model.to(self.device).train().requires_grad_(True)
         if not resume:  # by what all processes see alike
-            whole = loading.BatchOrder(items, share, self.seed)
+            whole = order_of(data, share, self.seed)
             with closing(self._batches(whole, 0)) as batches:
                 self.model.prepare(islice(batches, PREPARED))
         optimizer = make_optimizer(self.model, recipe)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmdiff.data.turns import evenly
 from mmdiff.noise import Draws
 from mmdiff.objective import Objective
+from mmdiff.training.buckets import in_buckets
 from mmdiff.training.loading import load
 
 ITEMS = 256
@@ -30,12 +31,13 @@ def validate(
     They are spread over all of it: held-out files may lie sorted by class. `batch` of them are
     asked at a time, and between two of these parts `stopped` tells whether to leave off ({} then).
     """
-    count = min(ITEMS, len(data))
+    count, done = min(ITEMS, len(data)), 0
     totals: dict[float, Tensor] = {}
-    ids = torch.arange(count, device=device)
-    for part, indices in zip(ids.split(batch), evenly(len(data), count).split(batch), strict=True):
+    for indices in in_buckets(data, evenly(len(data), count), batch):
         if stopped():
             return {}
+        part = torch.arange(done, done + len(indices), device=device)
+        done += len(indices)
         items = load(data, model.conditions, len(data), indices.tolist())
         on_device = {name: value.to(device) for name, value in items.items()}
         for t, loss in model.losses(on_device, Draws(seed, 0, part, count)).items():

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmdiff import films
 from mmdiff.data.turns import evenly
 from mmdiff.image import pictures
+from mmdiff.image.datasets import checked_sides
 from mmdiff.modality import Modality, Rows
 from mmdiff.raster import save_png
 from mmdiff.video import datasets, decoding
@@ -67,7 +68,11 @@ class Video(Modality):
     def presets(cls) -> Mapping[str, Any]:
         from mmdiff.video import presets  # networks, which files need none of
 
-        return {"v": presets.v}
+        return {"v": presets.v, "transformer": presets.transformer}
+
+    def sized(self, shape: Sequence[int], sides: tuple[int, int]) -> tuple[int, ...]:
+        checked_sides(sides)
+        return shape[0], shape[1], *sides
 
     def read(self, path: Path | str, shape: Sequence[int]) -> Tensor:
         """A film at `fps`; a still picture as one frame."""

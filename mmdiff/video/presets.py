@@ -1,12 +1,15 @@
-"""The recipe for videos."""
+"""Recipes for videos."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from mmdiff.diffusion import Diffusion
 from mmdiff.modality import Data
-from mmdiff.nn import UNet
+from mmdiff.nn import Transformer, UNet
 from mmdiff.noise import as_seed
 from mmdiff.recipe import Recipe
 from mmdiff.sampling import Sampling
@@ -38,3 +41,21 @@ def v(data: Data, seed: int = 0) -> Recipe:
         seed=seed,
         made={"preset": "v"},
     )
+
+
+def transformer(data: Data, seed: int = 0) -> Recipe:
+    """The same by a transformer of 4.7 M parameters over patches of 2 frames and 8 x 8 pixels.
+
+    Patches of space and time are tokens of one sequence, as of Sora; it draws clips of any size and
+    length.
+    """
+    channels, modality = data.shape[0], data.modality
+    recipe = v(data, seed)
+    torch.manual_seed(as_seed(seed))
+    model: Any = recipe.model
+    network = Transformer(
+        3, channels, channels, 192, 6, patch=(2, 8, 8),
+        spacing=(1 / modality.rate, 1.0, 1.0), conditions=data.conditions,
+    )  # fmt: skip
+    model = Diffusion(network, model.schedule, "x0", "v", times=model.times)
+    return replace(recipe, model=model, made={"preset": "transformer"})

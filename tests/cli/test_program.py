@@ -87,7 +87,8 @@ def test_no_memory_is_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "cure"),
     [
-        (("sample", "digits"), "use a smaller --batch, or fewer --seconds for sounds."),
+        (("sample", "digits"), "use a smaller --batch, or a smaller --size for pictures, or fewer "
+             "--seconds for sounds."),
         (("evaluate", "digits"), "use a smaller --batch."),
         (("train",), "use a smaller --batch, or --preset fast, or a smaller --size for "
          "pictures, or fewer --seconds for sounds."),

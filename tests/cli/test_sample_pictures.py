@@ -158,6 +158,13 @@ def test_labels_and_guidance_need_a_labelled_model(run: Any, plain: Path) -> Non
     assert run("sample", plain, "--guidance", 1, "-n", 1, "--steps", 1).code == 0
 
 
+def test_pictures_of_another_size(run: Any, labelled: Path) -> None:
+    how = ("sample", labelled, "-n", 2, "--steps", 2, "--size")
+    assert run(*how, "12x16", "--out", "few/").code == 0
+    assert [Image.open(path).size for path in Path("few").glob("*.png")] == [(16, 12)] * 2
+    run(*how, "2").refused("at least 4 pixels")
+
+
 def test_what_cannot_be_done_is_one_sentence(run: Any, labelled: Path) -> None:
     run("sample", "no-such-model").refused("no-such-model")
     Path("broken.safetensors").write_bytes(b"not a checkpoint")

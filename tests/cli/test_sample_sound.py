@@ -207,6 +207,7 @@ def test_what_cannot_be_done_is_one_sentence(run: Any, speech: Path, labelled: P
     run("sample", speech, "--spin", 801).refused("801", "800")
     run("sample", speech, "-n", 257, "--out", "x.png").refused("256", "-n", "folder/")
     run("sample", speech, "-n", 999_999, "--out", "x.wav").refused("999,999", "-n", "folder/")
+    run("sample", speech, "--size", 20).refused("sounds have no height and width", "size")
     run("sample", speech, "--steps", 10**9).refused("steps", "100,000")
     run("sample", speech, "--out", "").refused("--out is empty")
     run("sample", speech, "--vary", "a.wav", "--seconds", 1).refused("a.wav", "--seconds")

@@ -19,6 +19,7 @@ from mmdiff.errors import UserError
 from mmdiff.image import presets
 from mmdiff.image.modality import Pictures
 from mmdiff.modality import recipe_of
+from mmdiff.video import Video
 
 
 def sounds(length: int = 777, channels: int = 2) -> Any:
@@ -81,8 +82,18 @@ def test_speech() -> None:
     assert v(data, width=32).sampling.guidance is None
 
 
-@pytest.mark.parametrize(("kind", "data"), [(Pictures, pictures()), (Sound, sounds())])
-def test_transformers(kind: Any, data: Any) -> None:
+CLIPS = Waves(shape=(1, 16, 32, 32), modality=Video(10.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "times", "spacing"),
+    [
+        (Pictures, pictures(), "logit_normal", [1.0, 1.0]),
+        (Sound, sounds(), "logit_normal", [32 / 8000]),
+        (Video, CLIPS, (0.8, 0.7), [0.1, 1.0, 1.0]),
+    ],
+)
+def test_transformers(kind: Any, data: Any, times: Any, spacing: list[float]) -> None:
     """They differ from the usual recipe in the model alone."""
     usual, recipe = (recipe_of(kind, name, data) for name in (None, "transformer"))
     if kind is Sound:
@@ -90,11 +101,11 @@ def test_transformers(kind: Any, data: Any) -> None:
     assert replace(recipe, model=usual.model, made=usual.made) == usual
     model: Any = recipe.model
     assert model.schedule == Trigonometric()
-    assert (model.prediction, model.weighting, model.times) == ("x0", "v", "logit_normal")
+    assert (model.prediction, model.weighting, model.times) == ("x0", "v", times)
     assert model.conditions == data.conditions
-    network = model.backbone if kind is Pictures else model.backbone.backbone
+    network = model.backbone.backbone if kind is Sound else model.backbone
     assert 4.5e6 < sum(p.numel() for p in network.parameters()) < 4.8e6
-    assert network.config["spacing"] == ([1.0, 1.0] if kind is Pictures else [32 / 8000])
+    assert network.config["spacing"] == spacing
 
 
 @pytest.mark.parametrize("preset", ["fast", "v"])
