@@ -103,8 +103,8 @@ class Parts(nn.Module):
         given_at: the time of parts that views are given.
 
     Raises:
-        ValueError: models that do not say what they make, work on a code, are called like a
-            condition, or know different conditions by one name.
+        ValueError: models that do not fit the bridge or say what they make, work on a code, are
+            called like a condition, or know different conditions by one name.
     """
 
     def __init__(
@@ -130,6 +130,9 @@ class Parts(nn.Module):
         self.own = nn.ModuleDict(own)
         self.bridge, self.schedule = bridge, schedule
         self.models: dict[str, Diffusion] = {n: self._lent.get(n) or own[n] for n in models}
+        check: Any = getattr(bridge, "check", None)
+        if check is not None:
+            check({name: of.backbone for name, of in self.models.items()})
         self.infos = {n: (infos or {}).get(n) or of.info for n, of in self.models.items()}
         self.conditions: dict[str, Condition] = {}
         for name, of in self.models.items():

@@ -101,6 +101,11 @@ class Bridge(nn.Module):
             for k, (n, network) in enumerate(networks.items())
         }
 
+    def check(self, networks: Mapping[str, Any]) -> None:
+        """See `check_ends`."""
+        features: int = self.config["features"]
+        check_ends(networks, self.config["widths"], features)
+
     @staticmethod
     def _near(unseen: Tensor, sizes: Sequence[int], heads: int) -> Tensor:
         """What is added to products [B heads, N, N], see `slices`."""
@@ -180,6 +185,22 @@ class Slices(End):
     def written(self, held: Tensor) -> Tensor:
         """See `End`."""
         return self.more(rearrange(held, "b n (p c) -> b (n p) c", p=self.count))
+
+
+def check_ends(networks: Mapping[str, Any], widths: Mapping[str, int], features: int) -> None:
+    """Raises ValueError for networks of other names, or that meet in other widths."""
+    if networks.keys() != widths.keys():
+        raise ValueError(
+            f"the bridge is between {', '.join(widths)}, not {', '.join(networks)}: name both "
+            "alike."
+        )
+    for name, width in widths.items():
+        found = tuple(getattr(networks[name], what, None) for what in ("width", "features"))
+        if found != (width, features):
+            raise ValueError(
+                f"{name} meets the bridge with (width, features) {found}, which expects "
+                f"{(width, features)}."
+            )
 
 
 def company(

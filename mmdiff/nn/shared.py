@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mmdiff.conditions import Condition
-from mmdiff.nn.bridge import company
+from mmdiff.nn.bridge import check_ends, company
 from mmdiff.nn.conditioned import Conditioned
 from mmdiff.nn.patcher import Patcher
 from mmdiff.nn.trunk import Trunk
@@ -139,6 +139,10 @@ class SharedTrunk(nn.Module):
             ))
             for k, (n, network) in enumerate(networks.items())
         }  # fmt: skip
+
+    def check(self, networks: Mapping[str, Any]) -> None:
+        """See `check_ends`."""
+        check_ends(networks, dict.fromkeys(self.spacings, self.config["width"]), _EMBEDDING)
 
     def _places(self, name: str, h: Tensor) -> Tensor:
         """[N, axes]: the centre of each position of h [B, C, *positions]; NaN on others' axes."""

@@ -16,7 +16,7 @@ from mmdiff import prediction as pred
 from mmdiff.conditions import Class
 from mmdiff.joint import Bundled, Joint, Packing, Shares, in_turn
 from mmdiff.joint.model import LEVELS
-from mmdiff.nn import Bridge, UNet
+from mmdiff.nn import Bridge, SharedTrunk, UNet
 from mmdiff.noise import Draws
 from mmdiff.schedules import Schedule
 
@@ -436,3 +436,11 @@ def test_errors_name_the_cure() -> None:
     told = {"a": mmdiff.Diffusion(knows, mmdiff.Linear(), "v")}
     with pytest.raises(ValueError, match="a part cannot be called a: a is told such"):
         Joint(told, nn.Identity(), infos={"a": mmdiff.Info((1, 8))})
+    fits = {name: mmdiff.Diffusion(UNet(1, 1, 1, (32,), 1), mmdiff.Linear(), "v") for name in "ab"}
+    infos = dict.fromkeys("ab", mmdiff.Info((1, 8)))
+    with pytest.raises(ValueError, match="is between a, c, not a, b: name both alike"):
+        Joint(fits, Bridge({"a": 32, "c": 32}), infos=infos)
+    with pytest.raises(ValueError, match=r"b meets the bridge with .* \(32, 256\), which expects"):
+        Joint(fits, Bridge({"a": 32, "b": 64}), infos=infos)
+    with pytest.raises(ValueError, match=r"a meets the bridge with .* \(32, 256\), which expects"):
+        Joint(fits, SharedTrunk({name: {"time": 1.0} for name in "ab"}, 64), infos=infos)
