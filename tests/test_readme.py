@@ -147,6 +147,7 @@ def test_sound_from_sound() -> None:
 def test_seen_and_heard() -> None:
     scope = run(JOINT[0], {"duet.info.sampling": 'mmdiff.Sampling("ddim", 2)', "(50)": "(2)"})
     assert scope["words"].shape == (4, 1, 5120)
+    assert scope["completed"].shape == (4, 1, 28, 28)
     assert Path("pairs.mp4").stat().st_size > 1000
 
 

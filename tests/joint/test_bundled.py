@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import mmdiff
+from mmdiff import restore
 from mmdiff.joint import in_turn
 from mmdiff.metrics.joint import PICTURE, SOUND, Readers
 from mmdiff.metrics.judge import load_judge
@@ -28,3 +29,12 @@ def test_what_is_drawn_in_turn_agrees() -> None:
     x = mmdiff.sample(says, (20, *says.info.shape), mmdiff.DPMpp2MSDE(12), guidance=3.0,
                       picture=pairs[PICTURE])  # fmt: skip
     assert (readers.digits(SOUND, x).argmax(1) == read[PICTURE]).sum() >= 16
+    writes, lower = duet.view(PICTURE, SOUND), torch.arange(28)[:, None] >= 8
+    few = mmdiff.Sampling("dpmpp2msde", 12, guidance=3.0, clip=(-1, 1))
+    for digit in (1, 7):  # of which the upper eight rows are alike at most
+        whole = pairs[PICTURE][digit]
+        filled = restore.fill(
+            writes, whole, lower, count=5, sampling=few, sound=pairs[SOUND][digit]
+        )
+        assert torch.equal(filled[..., :8, :], whole[:, :8].clamp(-1, 1).expand(5, 1, 8, 28))
+        assert (readers.digits(PICTURE, filled).argmax(1) == digit).sum() >= 4

@@ -32,6 +32,30 @@ def bridge(of: dict[str, Any], slices: dict[str, tuple[int, ...]] | None = None)
     return Bridge({name: network.width for name, network in of.items()}, 64, 2, slices=slices)
 
 
+def test_of_three_each_sees_those_that_are_there() -> None:
+    """And a bridge in bfloat16 is about the same."""
+    torch.manual_seed(0)
+    of: dict[str, Any] = {name: UNet(1, 1, 1, (8, 16), 1) for name in "abc"}
+    between = Bridge(dict.fromkeys("abc", 16), 64, 2)
+    for network in (*of.values(), between):
+        shake(network)
+    x = {name: torch.randn(2, 1, 8) for name in "abc"}
+    t = {name: torch.tensor([0.2, 0.7]) for name in "abc"}
+    told: dict[str, dict[str, Tensor]] = {name: {} for name in "abc"}
+    whole = between(of, x, t, told)["c"]
+    for name in "ab":
+        other = {**x, name: -x[name]}
+        assert (between(of, other, t, told)["c"] - whole).abs().max() > 1e-3
+        absent = {**t, name: torch.ones(2)}
+        left = between(of, x, absent, told)["c"]
+        torch.testing.assert_close(between(of, other, absent, told)["c"], left)
+        assert (left - whole).abs().max() > 1e-3
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = between(of, x, t, told)["c"]
+    assert narrow.dtype == torch.bfloat16
+    torch.testing.assert_close(narrow.float(), whole, rtol=0.1, atol=0.1 * float(whole.std()))
+
+
 X = {"picture": (4, 1, 9, 12), "sound": (4, 1, 40)}  # bottlenecks of 5 x 6 and of 5 positions
 SLICES = pytest.mark.parametrize("slices", [None, {"picture": (1, 6), "sound": (1,)}])
 TOLD: dict[str, dict[str, Tensor]] = {
