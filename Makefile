@@ -26,7 +26,7 @@ demo: $(READY)
 	@echo "Watch out/duet.mp4: digits that are written and spoken at once."
 
 test: lint
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY)
 	@$(BIN)/ruff check .
