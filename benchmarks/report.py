@@ -180,6 +180,15 @@ TABLES: dict[str, tuple[str, str, Make]] = {
         "MiB": "{step_mib:,.0f}", "used": "{used:.1f}",
     })),
     "restoration": ("restoration", "", restoration),
+    "backbones": ("backbones", "", each({
+        "task": "{task}", "backbone": "{backbone}", "parameters": "{parameters:,}",
+        "minutes": "{minutes:.1f}", "steps": "{steps:,}", "epochs": "{epochs:.1f}",
+        "read right": "{accuracy:.1%}", "Fréchet distance (floor)": "{frechet:.2f} ({floor:.2f})",
+        "samples": "{samples:,}",
+    })),
+    "backbones cost": ("backbones_cost", "", crossed(
+        ["task", "shape"], "{backbone}, ms a sample", "{milliseconds:.1f}",
+    )),
     "joint ways": ("joint_ways", "", each({
         "way": "{way}", "trained": "{trained:,}", "minutes": "{minutes:.0f}", "steps": "{steps:,}",
         "pairs agree": "{agree:.1%}", "picture to sound": "{sound_from_picture:.1%}",
