@@ -23,6 +23,7 @@ _CUBE, _LEVELS = 2, (32, 64)  # frames and pixels that a position of a video is;
 _BLOCK = 0.016  # seconds that a position of a sound is close to
 _NARROWEST, _WIDEST, _MULTIPLE = 64, 256, 32  # widths for blocks
 _KEPT = 3 / 8  # of the values of a block, so many channels
+_TIMES = (0.8, 0.7)  # where it is decided how a part looks or sounds, see `Diffusion`
 
 
 class Grid(NamedTuple):
@@ -61,8 +62,8 @@ def sliced(data: Pairs, seed: int = 0) -> tuple[Joint, Sampling]:
         slices={name: grid.slices for name, grid in grids.items()},
     )
     joint = Joint(
-        models, bridge, shares=Shares(0.1, 0.6, 0.3, 0.0), hide=0.5, infos=infos,
-        times="logit_normal", turns=turns,
+        models, bridge, shares=Shares(0.1, 0.5, 0.4, 0.0), hide=0.5, infos=infos, given_at=0.1,
+        times="logit_normal", given_times=(2.0, 1.2), turns=turns,
     )  # fmt: skip
     return joint, Sampling("dpmpp2msde", 25, guidance=2.0)
 
@@ -71,7 +72,7 @@ def _of_cubes(part: Data) -> Diffusion:
     channels, *sides = part.shape
     how = (_LEVELS, 1, (False, True), _CUBE, part.conditions)
     network = UNet(len(sides), channels, channels, *how)
-    return Diffusion(network, Trigonometric(), "x0", "v", times="late")
+    return Diffusion(network, Trigonometric(), "x0", "v", times=_TIMES)
 
 
 def _of_blocks(part: Data, block: int) -> Diffusion:
@@ -79,7 +80,7 @@ def _of_blocks(part: Data, block: int) -> Diffusion:
     inside = codec.channels(part.shape[0])
     width = min(_WIDEST, max(_NARROWEST, round(inside * _KEPT / _MULTIPLE) * _MULTIPLE))
     network = UNet(1, inside, inside, (width,), 1, (True,), conditions=part.conditions)
-    return Diffusion(FrontEnd(codec, network), Trigonometric(), "x0", "v", times="late")
+    return Diffusion(FrontEnd(codec, network), Trigonometric(), "x0", "v", times=_TIMES)
 
 
 def _grids(parts: Mapping[str, Data], seconds: float) -> dict[str, Grid]:
