@@ -13,11 +13,8 @@ from mmdiff import noise
 from mmdiff.training.loading import BatchOrder
 
 
-def order_of(
-    data: Any, batch: int, seed: int, parts: int = 1, rank: int = 0, world: int = 1
-) -> BatchOrder:
-    """The order in which `data` are trained on, see `BatchOrder`."""
-    how = (batch, seed, parts, rank, world)
+def order_of(data: Any, *how: int) -> BatchOrder:
+    """The order in which to train on `data`; `how` is as of `BatchOrder`, behind its `length`."""
     shapes = getattr(data, "shapes", None)
     return BatchOrder(len(data), *how) if shapes is None else Buckets(shapes, *how)
 
@@ -38,19 +35,11 @@ class Buckets(BatchOrder):
     gone through in an order of their own, again and again, and none is left out.
 
     Args:
-        shapes: of each item.
+        shapes: of each item; all else is as of `BatchOrder`, behind its `length`.
     """
 
-    def __init__(
-        self,
-        shapes: Sequence[Hashable],
-        batch: int,
-        seed: int,
-        parts: int = 1,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        super().__init__(len(shapes), batch, seed, parts, rank, world)
+    def __init__(self, shapes: Sequence[Hashable], *how: int, **named: int) -> None:
+        super().__init__(len(shapes), *how, **named)
         items: dict[Hashable, list[int]] = {}
         for index, shape in enumerate(shapes):
             items.setdefault(shape, []).append(index)

@@ -91,7 +91,7 @@ class Trainer:
         first = data[0]["x"]
         loading.check_range(first, getattr(data, "modality", None))
         self.info = Info(
-            tuple(getattr(data, "shape", first.shape)),
+            tuple(data.shape if hasattr(data, "shapes") else first.shape),
             getattr(data, "modality", None),
             recipe.sampling,
             loading.name(data),
