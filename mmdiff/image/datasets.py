@@ -166,8 +166,10 @@ def open_images(
         raise ValueError(f'unknown split {split!r}; known are "train" and "test".')
     sides = checked_sides(size)
     kind, _, path = name.partition(":")
-    if native and (crop or kind != "folder"):
-        raise ValueError("native pictures are those of a folder, and not cut anywhere.")
+    if native and kind != "folder":
+        raise ValueError(f"pictures of {name} are all of one size: leave native out.")
+    if native and crop:
+        raise ValueError("native pictures are not cut: leave crop or native out.")
     if kind == "folder" and path:
         root = Path(path).expanduser().absolute()
         held = open_folder(root, split, sides, crop, native)

@@ -103,8 +103,10 @@ def test_pictures_keep_their_proportions(tmp_path: Path) -> None:
         assert (item["x"][0, 0] < -0.9).all()
         assert (item["x"][0, -1] > 0.9).all()
     assert "8 x 8 to 12 x 8 pixels" in data.summary()
-    with pytest.raises(ValueError, match="of a folder, and not cut anywhere"):
+    with pytest.raises(ValueError, match="mnist are all of one size: leave native out"):
         Pictures.open("mnist", "train", native=True)
+    with pytest.raises(ValueError, match="leave crop or native out"):
+        Pictures.open(f"folder:{tmp_path}", "train", native=True, crop=True)
 
 
 def test_one_model_is_trained_on_all_sizes_and_draws_them(tmp_path: Path) -> None:
