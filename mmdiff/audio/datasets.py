@@ -40,7 +40,7 @@ _STEPS = 8  # lengths of native items
 
 
 class Sounds(Dataset[dict[str, Any]]):
-    """Sounds of one length and what is known of them, see `open_sounds`.
+    """Sounds of one length, or native ones, and what is known of them, see `open_sounds`.
 
     An item is {"x": float32 [C, L] in [-scale, scale]}, and the class of each condition by name.
 

@@ -41,7 +41,7 @@ def train(
         str | None,
         typer.Option(
             help="For pictures: fast makes good digits in an hour on two cores, thesis is the "
-            "slow original. For sounds and videos: v. For all: transformer.",
+            "slow original. For sounds and videos: v. For each of the three: transformer.",
             show_default="fast or v",
         ),
     ] = None,

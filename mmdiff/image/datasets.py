@@ -63,7 +63,7 @@ class Images(Dataset[dict[str, Any]]):
             shape=self.shape,
             labels=labels,
             augmented=[flip, crop],
-            **({"native": True} if held.natives else {}),
+            **({"natives": held.natives} if held.natives else {}),
         )
         if held.natives:
             self.shapes = [(self.shape[0], *sides) for sides in held.natives]
@@ -169,7 +169,7 @@ def open_images(
     if native and kind != "folder":
         raise ValueError(f"pictures of {name} are all of one size: leave native out.")
     if native and crop:
-        raise ValueError("native pictures are not cut: leave crop or native out.")
+        raise ValueError("native pictures keep their middle: leave crop or native out.")
     if kind == "folder" and path:
         root = Path(path).expanduser().absolute()
         held = open_folder(root, split, sides, crop, native)

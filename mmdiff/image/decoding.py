@@ -46,7 +46,7 @@ class Header:
 
     Attributes:
         grey: whether it has no colours.
-        sides: height and width in pixels.
+        sides: height and width in pixels, turned as EXIF says.
         generated: whether it says that a model generated it.
     """
 
@@ -55,12 +55,20 @@ class Header:
     generated: bool
 
 
+_SIDEWAYS = (5, 6, 7, 8)  # orientations of EXIF that swap height and width
+
+
 def read_header(path: Path) -> Header | str:
     """What the file's beginning says, or why it is no picture."""
     try:
         with open_picture(path) as image:
             grey = image.mode in _GREY_MODES or image.mode.startswith("I")
-            return Header(grey, (image.height, image.width), is_generated(image))
+            sides = (image.height, image.width)
+            # A TIFF says so itself; of others, where there is no EXIF, Pillow would decode a PNG.
+            known = "exif" in image.info and not isinstance(image, TiffImageFile)
+            if known and image.getexif().get(Base.Orientation) in _SIDEWAYS:
+                sides = (image.width, image.height)
+            return Header(grey, sides, is_generated(image))
     except Exception as error:  # a foreign file may raise anything
         return reason(error)
 

@@ -227,7 +227,7 @@ class Joint(Diffusion):
 
         So are predictions of any kind and signals of any size alike, and what matters to a part
         counts at all levels: alone, an error in eps hardly shows where almost all is noise, which
-        is where a part must know of the others. A part that is given clean or absent is not asked.
+        is where a part must know of the others. A part that is given is not asked.
         """
         x, labels = self._given(batch)
         told = labels.hidden(draws.chosen(self.hide))

@@ -169,7 +169,8 @@ class Looks:
         data = self.trainer.held_out
         alike = list(range(len(data)))
         if hasattr(data, "shapes"):
-            alike = [place for place in alike if data.shapes[place] == self.info.shape] or alike[:1]
+            usual = self.info.shape if self.info.shape in data.shapes else data.shape
+            alike = [place for place in alike if data.shapes[place] == usual]
         places = evenly(len(alike), min(count, len(alike)))[torch.arange(count) % len(alike)]
         batch = load(data, self.kinds, len(data), [alike[place] for place in places.tolist()])
         return {name: value.to(self.trainer.device) for name, value in batch.items()}

@@ -98,7 +98,8 @@ def test_pictures_keep_their_proportions(tmp_path: Path) -> None:
     data, held_out = open_both(tmp_path)
     assert data.shape == held_out.shape == (1, 8, 12)
     assert data.shapes == [(1, h // 2, w // 2) for h, w in SIDES]
-    for item, shape in zip(data, data.shapes, strict=False):
+    for index, shape in enumerate(data.shapes):
+        item = data[index]
         assert item["x"].shape == shape
         assert (item["x"][0, 0] < -0.9).all()
         assert (item["x"][0, -1] > 0.9).all()
@@ -107,6 +108,23 @@ def test_pictures_keep_their_proportions(tmp_path: Path) -> None:
         Pictures.open("mnist", "train", native=True)
     with pytest.raises(ValueError, match="leave crop or native out"):
         Pictures.open(f"folder:{tmp_path}", "train", native=True, crop=True)
+
+
+def test_turned_photographs_keep_their_proportions(tmp_path: Path) -> None:
+    """A camera held upright writes a wide picture, and that it is to be turned."""
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        for turned in (False, True):
+            exif = Image.Exif()
+            exif[0x0112] = 6 if turned else 1
+            for suffix in ("jpg", "png", "tiff"):
+                path = tmp_path / split / f"{turned}.{suffix}"
+                Image.new("RGB", (24, 16)).save(path, exif=exif)
+    data, _ = open_both(tmp_path)
+    assert data.shapes == [(3, 8, 12)] * 3 + [(3, 12, 8)] * 3
+    assert [tuple(data[index]["x"].shape) for index in range(len(data))] == data.shapes
+    squarer: Any = Pictures.open(f"folder:{tmp_path}", "train", size=(8, 12), native=True)
+    assert squarer.identity != data.identity
 
 
 def test_one_model_is_trained_on_all_sizes_and_draws_them(tmp_path: Path) -> None:
