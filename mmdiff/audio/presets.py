@@ -44,16 +44,17 @@ def v(data: Data, frontend: str = FRONTEND, width: int = WIDTH, seed: int = 0) -
         UserError: a front end that takes more samples at a time than a clip has.
         ValueError: an unknown front end.
     """
-    channels, length = data.shape
+    channels, _ = data.shape
+    lengths = [length for _, length in getattr(data, "shapes", [data.shape])]
     torch.manual_seed(as_seed(seed))
     codec = parse(frontend)
-    if codec.factor > length:
+    if codec.factor > min(lengths):
         raise UserError(
             f"the front end {frontend} takes {codec.factor:,} samples at a time, and a clip has "
-            f"only {length:,}: use one with a smaller number, or longer clips."
+            f"only {min(lengths):,}: use one with a smaller number, or longer clips."
         )
     inside = codec.channels(channels)
-    widths = levels(length, codec.factor, width)
+    widths = levels(max(lengths), codec.factor, width)
     told = {name: kind.inside(codec) for name, kind in data.conditions.items()}
     network = UNet(1, inside, inside, widths, conditions=told)
     front = FrontEnd(codec, network, data.conditions)

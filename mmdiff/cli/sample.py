@@ -148,6 +148,11 @@ def sample(
         (".png", ".gif", *modality.writes),
         modality.title,
     )
+    if given is not None and (seconds, size) != (None, None):
+        raise UserError(
+            f"what goes with {given} is as large and as long as in the training: leave --size and "
+            "--seconds out."
+        )
     if seconds is not None and vary is not None:
         raise UserError(f"a variation is as long as {vary}: leave --seconds out.")
     if seconds is not None:

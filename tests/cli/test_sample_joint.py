@@ -122,6 +122,9 @@ def test_parts_are_drawn_in_turn(run: Callable[..., Any], model: Path) -> None:
     wave, _ = soundfile.read("pairs/1.wav")
     wanted = (x[1, 0] / 4).clamp(-1, 1).double()
     torch.testing.assert_close(torch.from_numpy(wave), wanted, rtol=0, atol=2**-15)
+    for option, value in (("--size", 12), ("--seconds", 1)):
+        asked = run("sample", model, "--given", "grey.png", option, value, "--out", "x.wav")
+        asked.refused("leave --size and --seconds out")
     run("sample", model, "-n", 2, "--spin", 2, "--out", "pairs/").refused("leave --spin out")
     run("sample", model, "-n", 2, "--label", 1, "--out", "said/").refused("label")
     run("sample", model, "--vary", "grey.png", "--out", "varied/").refused("one part of a pair")

@@ -165,5 +165,9 @@ def test_short_sounds_stay_short(tmp_path: Path) -> None:
     assert data.shape == (1, 800)
     assert (data[0]["x"] == 2).all()
     assert "clips of 0.0125 to 0.1 s" in data.summary()
+    network: Any = Sound.presets()["v"](data).model.backbone.backbone
+    whole: Any = Sound.open(f"folder:{tmp_path}", "train", seconds=0.1)
+    longest: Any = Sound.presets()["v"](whole).model.backbone.backbone
+    assert network.config == longest.config  # as deep as the longest clips want it
     with pytest.raises(ValueError, match="leave native out"):
         Sound.open(f"folder:{tmp_path}", "train", native=True, task="vocode")
